@@ -1,0 +1,1 @@
+"""Small drawn data sets, so that everything can be tried without downloads."""

@@ -1,0 +1,31 @@
+"""Which module a name stands for. Nothing is imported until it is named; a new component is one line."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+MODELS = {
+    "alexnet": "cvlab.models.alexnet",
+    "mobilenet": "cvlab.models.mobilenet",
+    "vggnet": "cvlab.models.vggnet",
+}
+SOURCES = {
+    "image_folder": "cvlab.data.image_folder",
+}
+TASKS = {
+    "classification": "cvlab.tasks.classification",
+}
+SYNTHETIC = {
+    "emotion": "cvlab.data.synthetic.emotion",
+}
+
+
+def load(table: dict[str, str], name: str) -> ModuleType:
+    """Imports the module that `name` stands for in `table`."""
+    return import_module(table[name])
+
+
+def describe(table: dict[str, str]) -> dict[str, str]:
+    """Returns each name of `table` with the first line of its module's docstring."""
+    return {name: (load(table, name).__doc__ or "").strip().split("\n")[0] for name in sorted(table)}

@@ -1,0 +1,131 @@
+"""The run folder: every file name of a run in one place, and writes that are whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cvlab.errors import RunFolderError
+
+Json = dict[str, Any]
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; it takes the place of `path` only when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=f".tmp{path.suffix}")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` as UTF-8, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes `value` as indented JSON, atomically. NaN is refused: an undefined value is null with a reason."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file of a run.
+
+    Raises:
+        RunFolderError: The file is missing or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise RunFolderError(f"{path}: is damaged: expected JSON ({error}).") from error
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run. Only names live here; who writes what stands in docs/architecture.md."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, parent: Path, name: str) -> RunFolder:
+        """Makes a new folder `parent/name/<YYYYmmdd-HHMMSS>`; a second one in the same second gets `-2`."""
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        base = (parent / name).resolve()
+        base.mkdir(parents=True, exist_ok=True)
+        for count in range(1, 1000):
+            path = base / (stamp if count == 1 else f"{stamp}-{count}")
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+            return cls(path)
+        raise RunFolderError(f"{base}: cannot make a new run folder; 999 were started in this second.")
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Opens an existing run folder.
+
+        Raises:
+            RunFolderError: `path` is no run folder.
+        """
+        run = cls(path.resolve())
+        if not path.is_dir():
+            raise RunFolderError(f"{path}: there is no such run folder. `ls runs/*` shows the runs that there are.")
+        if not run.config.is_file():
+            raise RunFolderError(
+                f"{path}: is not a run folder: expected a `config.yaml` in it, as `cvlab train` writes first."
+            )
+        return run
+
+    config = property(lambda self: self.path / "config.yaml")
+    environment = property(lambda self: self.path / "environment.json")
+    samples = property(lambda self: self.path / "samples.csv")
+    data = property(lambda self: self.path / "data.json")
+    history = property(lambda self: self.path / "metrics.jsonl")
+    model = property(lambda self: self.path / "model.json")
+    metrics = property(lambda self: self.path / "metrics.json")
+    status = property(lambda self: self.path / "status.json")
+    log = property(lambda self: self.path / "log.txt")
+    lock = property(lambda self: self.path / ".lock")
+    report = property(lambda self: self.path / "report.md")
+    plots = property(lambda self: self.path / "plots")
+    pictures = property(lambda self: self.path / "samples")
+    last = property(lambda self: self.path / "checkpoints" / "last.keras")
+    best = property(lambda self: self.path / "checkpoints" / "best.keras")
+
+    def stage_best(self, stage: str) -> Path:
+        """The best checkpoint of one stage."""
+        return self.path / "checkpoints" / f"{stage}.best.keras"
+
+    def predictions(self, split: str, *, moment: str | None = None) -> Path:
+        """The predictions table of a split; `moment` is `<stage>-before` or `<stage>-after`."""
+        folder = self.path / "predictions"
+        return (folder / moment if moment else folder) / f"{split}.csv"

@@ -1,0 +1,1 @@
+"""What a network is asked: targets, head, loss, decoding of outputs, metrics."""
