@@ -19,6 +19,9 @@ TASKS = {
 SYNTHETIC = {
     "emotion": "cvlab.data.synthetic.emotion",
 }
+TOOLS = {
+    "augment": "cvlab.data.augment",
+}
 
 
 def load(table: dict[str, str], name: str) -> ModuleType:

@@ -1,0 +1,179 @@
+"""Folders of images, one a class: root/<class>/* to be split, or root/<split>/<class>/* as it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from cvlab import registry
+from cvlab.config import AbsolutePath, DataConfig
+from cvlab.data.decode import EXTENSIONS
+from cvlab.data.samples import new_table
+from cvlab.data.source import LoadedSource, find_groups, is_synthetic
+from cvlab.errors import DataError, counted, did_you_mean, listing
+
+SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+def _one_or_many(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _known_sample(name: str) -> str:
+    if name not in registry.SYNTHETIC:
+        known = ", ".join(f"'{known}'" for known in registry.SYNTHETIC)
+        raise ValueError(f"expected one of {known}, received '{name}'{did_you_mean(name, registry.SYNTHETIC)}")
+    return name
+
+
+class Config(DataConfig):
+    """Settings of `image_folder`.
+
+    Attributes:
+        root: One folder or several; several are merged into one pool. Relative to the working directory.
+        classes: The class folders to use, in the order of the network's outputs; null: all, sorted.
+        sample: The drawn data set that `--sample` uses.
+    """
+
+    name: Literal["image_folder"] = "image_folder"
+    root: Annotated[list[AbsolutePath], BeforeValidator(_one_or_many), Field(min_length=1)]
+    classes: Annotated[list[str], Field(min_length=2)] | None = None
+    sample: Annotated[str, AfterValidator(_known_sample)] | None = None
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Config:
+        for key, values in (("root", self.root), ("classes", self.classes or [])):
+            if len(set(values)) < len(values):
+                raise ValueError(f"expected every entry of `{key}` once")
+        return self
+
+
+def load(config: Config) -> LoadedSource:
+    """Lists the images of all roots.
+
+    Raises:
+        DataError: A folder is missing or empty, there are fewer than two classes, or the layouts differ.
+    """
+    parts = [part for root in config.root for part in _parts(root)]
+    layouts = {split is None for _, _, split in parts}
+    if len(layouts) > 1:
+        raise DataError(
+            "data.root: expected roots of one layout, received some with split folders (train, val, test) and some "
+            "without. To merge split folders into one pool, name each of them: root: [DIR/train, DIR/test]."
+        )
+    notes: list[str] = []
+    class_names = _class_names(config, [folder for _, folder, _ in parts], notes)
+    rows = [
+        (f"{root.name}/{path.relative_to(root).as_posix()}", path, name, split or "")
+        for root, folder, split in parts
+        for name in class_names
+        if (folder / name).is_dir()
+        for path in _images(folder / name, notes)
+    ]
+    _check_classes(class_names, [(name, split) for _, _, name, split in rows], config)
+    ids, paths, labels, splits = ([*column] for column in zip(*rows, strict=True))
+    groups, unmatched = find_groups(ids, config.split.group_pattern)
+    return LoadedSource(
+        table=new_table(ids, paths, groups, {"class": labels}, split=splits),
+        class_names=tuple(class_names),
+        strata="class",
+        synthetic=any(is_synthetic(root) for root in config.root),
+        unmatched_groups=unmatched,
+        notes=notes,
+    )
+
+
+def _parts(root: Path) -> list[tuple[Path, Path, str | None]]:
+    """Returns `(root, folder that holds class folders, split)` for a root of either layout."""
+    if not root.is_dir():
+        raise DataError(f"data.root: {root}: there is no such folder. Check the path; data/README.md shows the layout.")
+    folders = _subfolders(root)
+    if not folders:
+        raise DataError(f"data.root: {root}: expected one folder a class in it, found none.")
+    if "train" in folders and set(folders) <= set(SPLIT_FOLDERS):
+        return [(root, root / name, SPLIT_FOLDERS[name]) for name in folders]
+    return [(root, root, None)]
+
+
+def _subfolders(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _class_names(config: Config, folders: Sequence[Path], notes: list[str]) -> list[str]:
+    found = sorted({name for folder in folders for name in _subfolders(folder)})
+    if config.classes is None:
+        return found
+    for name in config.classes:
+        if name not in found:
+            raise DataError(
+                f"data.classes: there is no folder '{name}' in {', '.join(map(str, folders))}{did_you_mean(name, found)}"
+            )
+    left_out = [name for name in found if name not in config.classes]
+    if left_out:
+        notes.append(f"Class folders left out, since `data.classes` does not name them: {', '.join(left_out)}.")
+    return list(config.classes)
+
+
+def _images(folder: Path, notes: list[str]) -> list[Path]:
+    with os.scandir(folder) as entries:
+        names = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
+    images = [folder / name for name, is_folder in names if not is_folder and Path(name).suffix.lower() in EXTENSIONS]
+    others = [name for name, is_folder in names if is_folder or Path(name).suffix.lower() not in EXTENSIONS]
+    if others:
+        notes.append(f"{folder}: {counted(len(others), 'entry', 'entries')} left out as no image (first: {others[0]}).")
+    if not images:
+        raise DataError(
+            f"{folder}: expected images ({', '.join(sorted(EXTENSIONS))}), found none. "
+            "Add some, remove the folder, or name the classes to use with `data.classes`."
+        )
+    return images
+
+
+def _check_classes(class_names: Sequence[str], found: Sequence[tuple[str, str]], config: Config) -> None:
+    if len(class_names) < 2:
+        raise DataError(
+            f"{config.root[0]}: expected at least 2 class folders, found {len(class_names)}"
+            f"{f' ({class_names[0]})' if class_names else ''}."
+        )
+    splits = {split for _, split in found}
+    if splits == {""}:
+        return
+    lacking = [f"{split}/{name}" for split in sorted(splits) for name in class_names if (name, split) not in set(found)]
+    if any(item.startswith("train/") for item in lacking):
+        raise DataError(
+            f"{config.root[0]}: every class needs training images; these folders are missing:\n{listing(lacking)}"
+        )
+
+
+def write_sample(configs: Sequence[Config], directory: Path, *, small: bool) -> list[Config]:
+    """Draws the sample data set of each configuration below `directory` (once) and returns them using it.
+
+    Args:
+        configs: The data settings of the stages; each distinct root becomes a data set of other persons.
+        directory: Where to draw; what is already there is used again.
+        small: Whether to draw few images, for a quick try.
+
+    Raises:
+        DataError: The settings name no sample set.
+    """
+    roots: list[tuple[Path, ...]] = []
+    changed = []
+    for config in configs:
+        if config.sample is None:
+            raise DataError("--sample: expected `data.sample` to name a drawn data set (see `cvlab list`).")
+        module = registry.load(registry.SYNTHETIC, config.sample)
+        if tuple(config.root) not in roots:
+            roots.append(tuple(config.root))
+        domain = roots.index(tuple(config.root))
+        target = directory / config.root[0].name
+        if not target.exists():
+            sizes = module.SMALL if small else module.FULL
+            module.write(target, image_size=max(config.image_size), domain=domain, **sizes[min(domain, 1)])
+        split = config.split.model_copy(update={"group_pattern": module.GROUP_PATTERN})
+        changed.append(config.model_copy(update={"root": [target], "split": split, "classes": None}))
+    return changed

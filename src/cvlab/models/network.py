@@ -1,0 +1,80 @@
+"""A network: preprocessing, backbone, head and the task's output, in one Keras model that takes 0..255 RGB."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cvlab import registry
+from cvlab.config import ModelConfig, StageConfig
+from cvlab.models.freezing import freeze
+from cvlab.models.preprocessing import preprocess
+
+if TYPE_CHECKING:
+    import keras
+
+BACKBONE = "backbone"
+
+
+@dataclass(frozen=True)
+class Network:
+    """The layers of a network, from which the model of each stage is connected.
+
+    A stage gets a model of its own over the same layers, since a wholly frozen backbone must be called with
+    `training=False`: its dropout would stay active otherwise.
+    """
+
+    config: ModelConfig
+    image_size: tuple[int, int]
+    backbone: keras.Model
+    head: list[keras.layers.Layer]
+
+    def connect(self, stage: StageConfig) -> keras.Model:
+        """Freezes what `stage` freezes and returns the model to train."""
+        import keras
+
+        freeze(self.backbone, stage.trainable, batchnorm_mode=stage.batchnorm_mode)
+        images = keras.Input((*self.image_size, 3), name="image")
+        frozen = not self.backbone.trainable_variables
+        x = self.backbone(preprocess(images, self.config.preprocessing), **({"training": False} if frozen else {}))
+        for layer in self.head:
+            x = layer(x)
+        return keras.Model(images, x, name=self.config.name)
+
+
+def build_network(config: ModelConfig, *, image_size: tuple[int, int], output: keras.layers.Layer) -> Network:
+    """Builds the layers of the network that `config` names, ending in the task's output layer."""
+    import keras
+
+    module = registry.load(registry.MODELS, config.name)
+    images = keras.Input((*image_size, 3))
+    backbone = keras.Model(images, module.backbone(images, config), name=BACKBONE)
+    return Network(config, image_size, backbone, [*module.head(config), output])
+
+
+def describe_model(model: keras.Model) -> dict[str, Any]:
+    """Returns the table of layers (nested ones too) and the parameter counts, as `model.json` holds them."""
+    layers = []
+    for layer in model.layers:
+        inner = layer.layers if layer.name == BACKBONE else [layer]
+        prefix = f"{BACKBONE}/" if layer.name == BACKBONE else ""
+        layers += [_describe_layer(item, prefix) for item in inner]
+    total, trainable = parameter_counts(model)
+    return {"name": model.name, "layers": layers, "total": total, "trainable": trainable, "frozen": total - trainable}
+
+
+def _describe_layer(layer: keras.layers.Layer, prefix: str) -> dict[str, Any]:
+    return {
+        "name": prefix + layer.name,
+        "type": type(layer).__name__,
+        "output_shape": list(getattr(layer, "output", layer).shape) if hasattr(layer, "output") else None,
+        "parameters": layer.count_params(),
+        "trainable": bool(layer.trainable_variables),
+    }
+
+
+def parameter_counts(model: keras.Model) -> tuple[int, int]:
+    """Returns the total and the trainable number of parameters."""
+    sizes = [sum(math.prod(variable.shape) for variable in group) for group in (model.weights, model.trainable_weights)]
+    return sizes[0], sizes[1]
