@@ -110,20 +110,22 @@ class TaskConfig(ComponentConfig):
     monitors: ClassVar[tuple[str, ...]] = ("loss",)
 
 
-class _Optimizer(Settings):
+class OptimizerSettings(Settings):
+    """What every optimizer can have: weight decay and one kind of gradient clipping."""
+
     weight_decay: Annotated[float, Field(ge=0)] | None = None
     clipnorm: Positive | None = None
     global_clipnorm: Positive | None = None
     clipvalue: Positive | None = None
 
     @model_validator(mode="after")
-    def _one_clip(self) -> _Optimizer:
+    def _one_clip(self) -> OptimizerSettings:
         if sum(value is not None for value in (self.clipnorm, self.global_clipnorm, self.clipvalue)) > 1:
             raise ValueError("expected at most one of `clipnorm`, `global_clipnorm` and `clipvalue`")
         return self
 
 
-class Adam(_Optimizer):
+class Adam(OptimizerSettings):
     """Adam (Kingma & Ba 2014)."""
 
     name: Literal["adam"] = "adam"
@@ -132,17 +134,17 @@ class Adam(_Optimizer):
     epsilon: Positive = 1e-7
 
 
-class AdamW(_Optimizer):
+class AdamW(OptimizerSettings):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2017)."""
 
     name: Literal["adamw"] = "adamw"
-    weight_decay: Annotated[float, Field(ge=0)] | None = 0.004
+    weight_decay: Annotated[float, Field(ge=0)] = 0.004
     beta_1: Share = 0.9
     beta_2: Share = 0.999
     epsilon: Positive = 1e-7
 
 
-class SGD(_Optimizer):
+class SGD(OptimizerSettings):
     """Stochastic gradient descent with momentum."""
 
     name: Literal["sgd"] = "sgd"
@@ -150,7 +152,7 @@ class SGD(_Optimizer):
     nesterov: bool = False
 
 
-class RMSprop(_Optimizer):
+class RMSprop(OptimizerSettings):
     """RMSprop (Tieleman & Hinton 2012)."""
 
     name: Literal["rmsprop"] = "rmsprop"

@@ -62,7 +62,7 @@ def _read_with_bases(path: Path, above: tuple[Path, ...]) -> Document:
 
 
 def _merge_documents(base: Document, over: Document) -> Document:
-    value = merge(base.value, over.value)
+    value = _merge_keys(base.value, over.value)
     places = {key: place for key, place in base.places.items() if _has(value, key)} | over.places
     return Document(value, places, [*base.problems, *over.problems])
 
@@ -70,13 +70,17 @@ def _merge_documents(base: Document, over: Document) -> Document:
 def merge(base: Any, over: Any) -> Any:
     """Lays `over` on `base`: mappings key by key, anything else whole.
 
-    A mapping whose `name` changes is taken whole too: the settings of one component mean nothing to another.
+    A component whose `name` changes is taken whole too: the settings of one mean nothing to another.
     """
     if not isinstance(base, dict) or not isinstance(over, dict):
         return over
     if "name" in base and over.get("name", base["name"]) != base["name"]:
         return over
-    return {**base, **{key: merge(base.get(key), value) if key in base else value for key, value in over.items()}}
+    return _merge_keys(base, over)
+
+
+def _merge_keys(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    return {**base, **{key: merge(base[key], value) if key in base else value for key, value in over.items()}}
 
 
 def _has(value: Any, key: Key) -> bool:
@@ -153,7 +157,7 @@ def _expand_stages(value: Mapping[str, Any]) -> Any:
     train = value.get("train")
     if isinstance(train, dict):
         inherited |= {key: train[key] for key in _PER_STAGE_TRAINING if key in train}
-    return [merge(inherited, stage) if isinstance(stage, dict) else stage for stage in stages]
+    return [_merge_keys(inherited, stage) if isinstance(stage, dict) else stage for stage in stages]
 
 
 def _experiment_class(value: Mapping[str, Any], problems: Problems) -> type[Experiment]:

@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from cvlab.run_folder import atomic_path
+from cvlab.text import printable
 
 DPI = 150
 INK, SOFT, FAINT, ALERT = "#1f2933", "#66727f", "#e3e7eb", "#b3261e"
@@ -41,22 +42,24 @@ def _mark_synthetic(figure: Figure) -> None:
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Writes `figure` as PNG, whole or not at all; the same figure gives the same bytes."""
+    # Trimmed to what is drawn: a long class name widens the picture and is never cut off.
+    trim: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.12}
     with atomic_path(path) as temporary, warnings.catch_warnings():
         # A class name may hold letters that the font lacks: a box in the figure, the name in the report.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
+        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None}, **trim)
 
 
 def plain(text: str, *, longest: int = LONGEST_NAME) -> str:
     """Returns `text` for a figure: on one line, cut to `longest` characters, a dollar is no formula."""
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    line = printable(text)
     short = line if len(line) <= longest else line[: longest - 1] + "…"
     return short.replace("$", r"\$")
 
 
-def prepare(ax: Axes, title: str, x_label: str, y_label: str) -> None:
+def prepare(ax: Axes, title: str, x_label: str, y_label: str, *, pad: float = 12) -> None:
     """Gives `ax` its title, its labels and the look that all figures share."""
-    ax.set_title(title, loc="left", fontsize=12, fontweight="bold", color=INK, pad=12)
+    ax.set_title(title, loc="left", fontsize=12, fontweight="bold", color=INK, pad=pad)
     ax.set_xlabel(x_label, color=INK)
     ax.set_ylabel(y_label, color=INK)
     ax.tick_params(colors=SOFT, labelcolor=INK, labelsize=9, length=3)
@@ -87,7 +90,7 @@ def learning_curves(
     """
     epochs = np.arange(1, len(stages) + 1)
     train_values, validation_values = (np.array(values, dtype=np.float64) for values in (train, validation))
-    prepare(ax, f"{label} by epoch", "epoch", label)
+    prepare(ax, f"{label} by epoch", "epoch", label, pad=22 if len(set(stages)) > 1 else 12)
     style: dict[str, Any] = {"linewidth": 1.8}
     if len(epochs) <= MOST_DOTTED_EPOCHS:
         style |= {"marker": "o", "markersize": 3.5}
@@ -104,7 +107,7 @@ def learning_curves(
         **star,
     )
     ax.set_xlim(0.5, len(epochs) + 0.5)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=9, borderaxespad=0)
     return ax
 
@@ -155,7 +158,7 @@ def image_grid(
     lines = max(text.count("\n") + 1 for text in titles)
     image_height = CELL_INCHES * height / width
     cell_height = image_height + 0.16 * lines + 0.12
-    figure, ax = new_figure(columns * (CELL_INCHES + 0.1) + 0.1, rows * cell_height + 0.7, synthetic=synthetic)
+    figure, ax = new_figure(columns * (CELL_INCHES + 0.1) + 0.1, rows * cell_height + 0.3, synthetic=synthetic)
     # One pair of axes for all images, in inches: laying out one pair an image takes seconds.
     for index, (image, text) in enumerate(zip(images, titles, strict=True)):
         left = (index % columns) * (CELL_INCHES + 0.1)

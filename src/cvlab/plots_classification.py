@@ -23,7 +23,7 @@ MOST_NUMBERED_CLASSES = 20
 
 def class_styles(count: int) -> list[dict[str, Any]]:
     """Returns a line style for each of `count` classes: seven colours, then the same with other dashes."""
-    width = 1.8 if count <= len(COLOURS) else 1.3
+    width = 1.8 if count <= len(COLOURS) + 1 else 1.1
     return [
         {
             "color": COLOURS[index % len(COLOURS)],
@@ -34,9 +34,10 @@ def class_styles(count: int) -> list[dict[str, Any]]:
     ]
 
 
-def curves_size(classes: int) -> tuple[float, float]:
-    """Returns width and height in inches of a figure with a square of curves and a legend beside it."""
-    return 5.4 + 2.3 * ceil(classes / LEGEND_ROWS), 5.2
+def curves_size(class_names: Sequence[str]) -> tuple[float, float]:
+    """Returns width and height in inches of a square of curves with the legend of the classes beside it."""
+    longest = max(min(len(name), LONGEST_NAME) for name in class_names)
+    return 5.2 + ceil(len(class_names) / LEGEND_ROWS) * (1.6 + 0.07 * longest), 5.2
 
 
 def matrix_size(classes: int) -> tuple[float, float]:
@@ -50,9 +51,16 @@ def bars_size(classes: int) -> tuple[float, float]:
     return 7.0, 1.4 + 0.28 * max(classes, 2)
 
 
-def roc_curves(target: NDArray[np.int64], scores: NDArray[np.float64], class_names: Sequence[str], *, ax: Axes) -> Axes:
+def roc_curves(
+    target: NDArray[np.int64], scores: NDArray[np.float64], class_names: Sequence[str], *, split: str, ax: Axes
+) -> Axes:
     """Draws a ROC curve a class, that class against the rest; target (n,), scores (n, k)."""
-    prepare(ax, "ROC, one class against the rest", "false positive rate", "true positive rate (recall)")
+    prepare(
+        ax,
+        f"ROC, one class against the rest ({split})",
+        "false positive rate (dotted: chance)",
+        "true positive rate (recall)",
+    )
     ax.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=(0, (2, 2)))
     labels = []
     styles = class_styles(len(class_names))
@@ -64,14 +72,19 @@ def roc_curves(target: NDArray[np.int64], scores: NDArray[np.float64], class_nam
             labels.append(f"{roc_auc_score(is_class, scores[:, index]):.3f}  {plain(name)}")
         else:
             labels.append(f"undefined  {plain(name)}")
-    return _with_class_legend(ax, labels, styles, "AUC  class   (dotted: chance)")
+    return _with_class_legend(ax, labels, styles, "AUC · class")
 
 
 def precision_recall_curves(
-    target: NDArray[np.int64], scores: NDArray[np.float64], class_names: Sequence[str], *, ax: Axes
+    target: NDArray[np.int64], scores: NDArray[np.float64], class_names: Sequence[str], *, split: str, ax: Axes
 ) -> Axes:
     """Draws precision over recall for each class; chance is the class's share of the samples."""
-    prepare(ax, "Precision and recall, one class against the rest", "recall", "precision")
+    prepare(
+        ax,
+        f"Precision and recall, one class against the rest ({split})",
+        "recall (ticks at the right: chance)",
+        "precision",
+    )
     labels = []
     styles = class_styles(len(class_names))
     for index, name in enumerate(class_names):
@@ -80,13 +93,15 @@ def precision_recall_curves(
             labels.append(f"undefined  {plain(name)}")
             continue
         precision, recall, _ = precision_recall_curve(is_class, scores[:, index])
-        # Steps, not straight lines: AP is the area under the steps (Davis and Goadrich 2006).
-        ax.plot(recall, precision, drawstyle="steps-post", **styles[index])
+        # Steps, not straight lines, and one a recall: AP is the area under exactly these steps
+        # (Davis and Goadrich 2006 on why straight lines are too kind).
+        steps = np.append(np.diff(recall) < 0, True)
+        ax.plot(recall[steps], precision[steps], drawstyle="steps-post", **styles[index])
         share = float(is_class.mean())
         ax.plot([1.005, 1.03], [share, share], color=styles[index]["color"], linewidth=2, clip_on=False)
         area = average_precision_score(is_class, scores[:, index])
         labels.append(f"{area:.3f}  {share:.3f}  {plain(name)}")
-    return _with_class_legend(ax, labels, styles, "AP       chance  class   (ticks at the right: chance)")
+    return _with_class_legend(ax, labels, styles, "AP · chance · class")
 
 
 def _with_class_legend(ax: Axes, labels: list[str], styles: list[dict[str, Any]], title: str) -> Axes:
@@ -111,19 +126,22 @@ def _with_class_legend(ax: Axes, labels: list[str], styles: list[dict[str, Any]]
     return ax
 
 
-def confusion_matrix(counts: NDArray[np.int64], class_names: Sequence[str], *, rates: bool, ax: Axes) -> Axes:
+def confusion_matrix(
+    counts: NDArray[np.int64], class_names: Sequence[str], *, rates: bool, split: str, ax: Axes
+) -> Axes:
     """Draws a confusion matrix; colour is always the share of the row, so that rare classes show.
 
     Args:
         counts: (k, k), rows are the truth, columns what was predicted.
         class_names: k names.
         rates: Numbers are shares of the row instead of counts. Beyond 20 classes there are none.
+        split: Which samples; stands in the title.
         ax: Where to draw.
     """
     rows = counts.sum(axis=1, keepdims=True)
     share = np.divide(counts, rows, out=np.full(counts.shape, np.nan), where=rows > 0)
-    title = "Confusion, share of the true class" if rates else "Confusion, number of samples"
-    prepare(ax, title, "predicted", "truth")
+    what = "share of the true class" if rates else "number of samples"
+    prepare(ax, f"Confusion, {what} ({split})", "predicted", "truth")
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)
     ax.set_facecolor("#eeeeee")
@@ -167,10 +185,11 @@ def class_bars(
     class_names: Sequence[str],
     *,
     label: str,
+    split: str,
     ax: Axes,
 ) -> Axes:
     """Draws one value in 0..1 a class as bars, best first; None is shown as undefined."""
-    prepare(ax, f"{label} by class", label, "")
+    prepare(ax, f"{label} by class ({split})", label, "")
     heights = [-1.0 if value is None else value for value in values]
     order = sorted(range(len(values)), key=lambda index: heights[index])
     bars = [max(heights[index], 0.0) for index in order]
@@ -185,5 +204,6 @@ def class_bars(
     ax.set_ylim(-0.6, len(order) - 0.4)
     ax.set_xlim(0, 1.25)
     ax.set_xticks(np.linspace(0, 1, 6))
+    ax.spines["bottom"].set_bounds(0, 1)
     ax.grid(axis="y", visible=False)
     return ax

@@ -110,9 +110,8 @@ def _class_names(config: Config, folders: Sequence[Path], notes: list[str]) -> l
         return found
     for name in config.classes:
         if name not in found:
-            raise DataError(
-                f"data.classes: there is no folder '{name}' in {', '.join(map(str, folders))}{did_you_mean(name, found)}"
-            )
+            places = ", ".join(map(str, folders))
+            raise DataError(f"data.classes: there is no folder '{name}' in {places}{did_you_mean(name, found)}.")
     left_out = [name for name in found if name not in config.classes]
     if left_out:
         notes.append(f"Class folders left out, since `data.classes` does not name them: {', '.join(left_out)}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -130,7 +130,7 @@ def _fill_gaps(weights: np.ndarray, home: np.ndarray, shares: np.ndarray) -> Non
     """Moves the smallest possible blocks until every class stands in every split (where that can be had)."""
     has = weights > 0
     for _ in range(weights.shape[1] * len(shares)):
-        held = np.array([[(has[:, c] & (home == s)).sum() for c in range(weights.shape[1])] for s in range(len(shares))])
+        held = np.array([has[home == split].sum(axis=0) for split in range(len(shares))])
         empty = np.argwhere(held == 0)
         if not len(empty):
             return

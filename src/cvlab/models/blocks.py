@@ -39,7 +39,7 @@ class DenseHeadConfig(AffectConfig):
 
     smallest_image: ClassVar[int] = 32
     noise: Rate = 0.2
-    dense_units: list[Count] = [1024, 1024]
+    dense_units: tuple[Count, ...] = (1024, 1024)
     dropout: Rate = 0.5
 
 

@@ -1,0 +1,121 @@
+"""Exact checkpoints: weights, optimizer and everything else that a training needs to go on, in one file.
+
+`last.keras` is an ordinary Keras file with one more member in its zip archive, `cvlab_state.json`, so that one
+rename changes both. Keras restores weights and optimizer exactly; the member holds what Keras forgets: the states
+of the seed generators (dropout), the running means of the epoch, patience counters, learning rate and history.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cvlab.errors import RunFolderError
+from cvlab.run_folder import atomic_path
+
+if TYPE_CHECKING:
+    import keras
+
+STATE = "cvlab_state.json"
+
+
+def save_training(path: Path, model: keras.Model, state: dict[str, Any]) -> None:
+    """Saves the model with its optimizer and `state` (JSON), whole or not at all."""
+    with atomic_path(path) as temporary:
+        model.save(temporary)
+        _add_state(temporary, state)
+
+
+def save_inference(path: Path, model: keras.Model, state: dict[str, Any]) -> None:
+    """Saves the model without optimizer and loss: smaller, and it opens without cvlab."""
+    import keras
+
+    with atomic_path(path) as temporary:
+        keras.Model(model.inputs, model.outputs, name=model.name).save(temporary)
+        _add_state(temporary, state)
+
+
+def _add_state(path: Path, state: dict[str, Any]) -> None:
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(STATE, json.dumps(state))
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Reads the state that is saved inside a checkpoint.
+
+    Raises:
+        RunFolderError: There is no such checkpoint, or it is damaged.
+    """
+    if not path.is_file():
+        raise RunFolderError(f"{path}: there is no such checkpoint; the run ended before its first epoch was saved.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+            if broken is not None:
+                raise zipfile.BadZipFile(f"member {broken} is damaged")
+            state: dict[str, Any] = json.loads(archive.read(STATE))
+            return state
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError) as error:
+        raise RunFolderError(
+            f"{path}: is damaged or cut short and cannot be used ({error}). Start the run anew, or put back a copy."
+        ) from error
+
+
+def load_weights(model: keras.Model, path: Path) -> None:
+    """Loads weights (and the optimizer's state, if the model is compiled and built) from a checkpoint.
+
+    Raises:
+        RunFolderError: The checkpoint does not fit the model.
+    """
+    read_state(path)
+    try:
+        model.load_weights(path)
+    except (ValueError, KeyError, OSError) as error:
+        raise RunFolderError(f"{path}: does not fit the network of this run ({error}).") from error
+
+
+def load_model(path: Path) -> keras.Model:
+    """Opens a saved model for prediction, in Keras' safe mode.
+
+    Raises:
+        RunFolderError: The checkpoint is missing, damaged, or not to be opened in safe mode.
+    """
+    import keras
+
+    read_state(path)
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise RunFolderError(f"{path}: cannot be opened ({error}).") from error
+
+
+def seed_states(model: keras.Model) -> list[list[int]]:
+    """The states of the seed generators of the model, which Keras does not save."""
+    return [np.asarray(variable).tolist() for variable in _seed_variables(model)]
+
+
+def set_seed_states(model: keras.Model, states: list[list[int]]) -> None:
+    """Puts back what `seed_states` returned."""
+    variables = _seed_variables(model)
+    if len(states) != len(variables):
+        raise RunFolderError(f"expected {len(variables)} seed states for this network, found {len(states)}.")
+    for variable, state in zip(variables, states, strict=True):
+        variable.assign(np.asarray(state, dtype=variable.dtype))
+
+
+def reseed(model: keras.Model, seed: tuple[int, ...]) -> None:
+    """Sets every seed generator to a function of `seed` and its position in the model."""
+    states = [
+        np.random.SeedSequence([*seed, position]).generate_state(2).tolist()
+        for position in range(len(_seed_variables(model)))
+    ]
+    set_seed_states(model, states)
+
+
+def _seed_variables(model: keras.Model) -> list[keras.Variable]:
+    saved = {id(variable) for variable in model.weights}
+    return [v for v in model.variables if id(v) not in saved and "seed_generator_state" in v.path]

@@ -1,0 +1,132 @@
+"""The commands. Nothing heavy is imported until a command needs it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from cvlab.experiment import Request
+
+app = typer.Typer(
+    name="cvlab",
+    help="One YAML file is one computer-vision experiment: train, evaluate, report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Sample data.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show what TensorFlow prints when it starts.")]
+
+
+@app.command()
+def train(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="CONFIG [KEY=VALUE]...", help="The YAML file, then settings to override."),
+    ] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="Use small drawn sample data; takes minutes.")] = False,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN_DIR", help="Go on with an interrupted run.")] = None,
+    run_dir: Annotated[Path, typer.Option(help="Where run folders are made.")] = Path("runs"),
+    verbose: Verbose = False,
+) -> None:
+    """Train a configuration, then evaluate it and write its report.
+
+    Settings are overridden by dotted key, for example:  stages.0.epochs=8  'augment=[]'  data.root=DIR
+    """
+    words = words or []
+    if resume is not None:
+        _resume(resume, words, sample=sample, verbose=verbose)
+        return
+    if not words or "=" in words[0]:
+        raise typer.BadParameter("expected a YAML file first, for example: cvlab train configs/vgg_emotion.yaml")
+    from cvlab import experiment
+
+    experiment.train(Path(words[0]), words[1:], _request(verbose), sample=sample, parent=run_dir)
+
+
+def _resume(run_dir: Path, words: list[str], *, sample: bool, verbose: bool) -> None:
+    if sample or any("=" not in word for word in words):
+        raise typer.BadParameter("--resume takes a run folder and, if wanted, more epochs (stages.0.epochs=20)")
+    from cvlab import experiment
+    from cvlab.run_folder import RunFolder
+
+    experiment.resume(RunFolder.open(run_dir), words, _request(verbose))
+
+
+@app.command()
+def evaluate(
+    run_dir: Annotated[Path, typer.Argument(help="The run folder.")],
+    split: Annotated[str | None, typer.Option(help="Predict only this split: train, val or test.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Predict another folder of class folders instead.")] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Write predictions, metrics and pictures of a run."""
+    if split not in (None, "train", "val", "test"):
+        raise typer.BadParameter(f"--split must be one of train, val, test. Received: '{split}'.")
+    from cvlab import experiment
+    from cvlab.run_folder import RunFolder
+
+    experiment.evaluate(RunFolder.open(run_dir), _request(verbose), split=split, folder=data)
+
+
+@app.command()
+def report(run_dir: Annotated[Path, typer.Argument(help="The run folder.")]) -> None:
+    """Draw the plots of a run and write its report, from files only."""
+    from cvlab.report import write_report
+    from cvlab.run_folder import RunFolder
+
+    typer.echo(f"Report: {write_report(RunFolder.open(run_dir))}")
+
+
+@app.command(name="list")
+def list_components(
+    kind: Annotated[str | None, typer.Argument(help="models, data, tasks or augmentations; all if left out.")] = None,
+) -> None:
+    """List models, data sources, tasks and augmentations, a line each."""
+    from cvlab import registry
+
+    tables = {
+        "models": lambda: registry.describe(registry.MODELS),
+        "data": lambda: registry.describe(registry.SOURCES) | registry.describe(registry.SYNTHETIC),
+        "tasks": lambda: registry.describe(registry.TASKS),
+        "augmentations": lambda: registry.load(registry.TOOLS, "augment").available(),
+    }
+    if kind is not None and kind not in tables:
+        raise typer.BadParameter(f"expected one of {', '.join(tables)}. Received: '{kind}'.")
+    for name in [kind] if kind else tables:
+        lines = tables[name]()
+        width = max(map(len, lines))
+        typer.echo(f"{name}:")
+        for item, text in lines.items():
+            typer.echo(f"  {item:<{width}}  {text}")
+
+
+@data_app.command("sample")
+def data_sample(
+    name: Annotated[str, typer.Argument(help="The sample set, for example emotion.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to draw it.")],
+    image_size: Annotated[int, typer.Option(min=32, max=1024, help="Pixels a side.")] = 128,
+) -> None:
+    """Draw a sample data set, in the layout of the real one."""
+    from cvlab import registry
+    from cvlab.errors import CvlabError, did_you_mean
+    from cvlab.sample_data import write_sample_data
+
+    if name not in registry.SYNTHETIC:
+        known = ", ".join(registry.SYNTHETIC)
+        raise CvlabError(f"expected one of {known}, received '{name}'{did_you_mean(name, registry.SYNTHETIC)}.")
+    for folder in write_sample_data(name, directory, image_size=image_size):
+        typer.echo(f"Drawn: {folder}")
+
+
+def _request(verbose: bool) -> Request:
+    from cvlab.console import Console
+    from cvlab.experiment import Request
+
+    return Request(Console(), ["cvlab", *sys.argv[1:]], verbose)

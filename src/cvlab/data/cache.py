@@ -1,0 +1,283 @@
+"""All images of a data set, decoded once to the wanted size, in one file that is mapped into memory."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from secrets import token_hex
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from cvlab.console import Console
+from cvlab.data.decode import DecodedImage, UnreadableImage, decode_bytes, quiet_decoding
+from cvlab.data.fingerprint import worker_count
+from cvlab.errors import DataError
+
+# Part of the key of every cache: raise it when the same file would come out with other pixels.
+DECODER_VERSION = 1
+HEADER_BYTES = 128
+INDEX_BYTES_PER_IMAGE = 200
+DECODED_AHEAD = 4  # images a worker may be ahead of the writer, which bounds the memory
+
+Source = tuple[str, Path]  # content hash, one file with that content
+
+
+@dataclass(frozen=True)
+class ImageCache:
+    """Decoded images, one row for each different content.
+
+    Attributes:
+        images: Read-only memory map, uint8 of shape (readable contents, height, width, 3), RGB.
+        row_of: Content hash to row.
+        unreadable: Content hash to the reason why it is no image.
+        low_range: Hashes of 16-bit images whose values cover under an eighth of the full scale.
+    """
+
+    images: npt.NDArray[np.uint8]
+    row_of: Mapping[str, int]
+    unreadable: Mapping[str, str]
+    low_range: frozenset[str]
+
+    def rows(self, hashes: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Returns the row of each content hash, int64 of shape (len(hashes),).
+
+        Raises:
+            KeyError: A content is unreadable or was not given to `open_or_build`.
+        """
+        return np.array([self.row_of[content] for content in hashes], dtype=np.int64)
+
+
+def default_cache_dir() -> Path:
+    """Returns `$CVLAB_CACHE_DIR`, else `$XDG_CACHE_HOME/cvlab`, else `~/.cache/cvlab`."""
+    if own := os.environ.get("CVLAB_CACHE_DIR"):
+        return Path(own).expanduser().absolute()
+    shared = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG specification: a relative path is invalid and is to be ignored.
+    return (Path(shared) if os.path.isabs(shared) else Path.home() / ".cache") / "cvlab"
+
+
+def open_or_build(
+    paths: Sequence[Path],
+    hashes: Sequence[str],
+    *,
+    image_size: tuple[int, int],
+    cache_dir: Path,
+    console: Console,
+) -> ImageCache:
+    """Returns the decoded images of `paths`, from disk if they were decoded before.
+
+    The cache depends on the set of contents and the image size only: neither on names nor on order. Contents
+    that are no image are recorded with the reason, not raised. Several processes may call this at once: one
+    decodes, the others wait.
+
+    Args:
+        paths: The image files.
+        hashes: The content hash of each, from `fingerprint.content_hashes`.
+        image_size: Height and width in pixels.
+        cache_dir: The folder that holds all caches.
+        console: For the progress.
+
+    Raises:
+        DataError: A file vanished or changed meanwhile, or the cache cannot be written.
+    """
+    sources: list[Source] = sorted(dict(zip(hashes, paths, strict=True)).items())
+    contents = [content for content, _ in sources]
+    folder = cache_dir.absolute() / "images" / _key(contents, image_size)
+    cache = _open(folder, contents, image_size)
+    if cache is not None:
+        return cache
+    with _write_errors(folder, _needed_bytes(len(sources), image_size)), _locked(folder, console):
+        cache = _open(folder, contents, image_size)  # Another process may have built it meanwhile.
+        if cache is None:
+            _build(folder, sources, image_size, console)
+            cache = _open(folder, contents, image_size)
+    if cache is None:
+        raise DataError(f"{folder}: the decoded images cannot be read back. Choose another `data.cache_dir=...`.")
+    return cache
+
+
+def _key(contents: Sequence[str], image_size: tuple[int, int]) -> str:
+    return hashlib.sha256(json.dumps([DECODER_VERSION, *image_size, *contents]).encode()).hexdigest()
+
+
+def _open(folder: Path, contents: Sequence[str], image_size: tuple[int, int]) -> ImageCache | None:
+    """Opens a finished cache; None if there is none or if it does not hold what it should."""
+    try:
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        rows, unreadable, low_range = index["rows"], index["unreadable"], frozenset(index["low_range"])
+        images_path = folder / "images.npy"
+        whole = images_path.stat().st_size == index["bytes"]
+        images = np.load(images_path, mmap_mode="r", allow_pickle=False)
+        fits = images.shape == (len(rows), *image_size, 3) and images.dtype == np.uint8 and images.flags.c_contiguous
+        known = rows == sorted(rows) and sorted([*rows, *unreadable]) == list(contents)
+        if not (whole and fits and known and low_range.issubset(rows)):
+            return None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, RecursionError):
+        return None
+    row_of = {content: row for row, content in enumerate(rows)}
+    return ImageCache(images=images, row_of=row_of, unreadable=unreadable, low_range=low_range)
+
+
+def _build(folder: Path, sources: Sequence[Source], image_size: tuple[int, int], console: Console) -> None:
+    """Decodes into a temporary folder and renames it at the end: a cache is whole or not there at all."""
+    for abandoned in folder.parent.glob(f"{folder.name}.*.tmp"):
+        shutil.rmtree(abandoned)
+    if folder.exists():
+        shutil.rmtree(folder)
+    needed, free = _needed_bytes(len(sources), image_size), shutil.disk_usage(folder.parent).free
+    if needed > free:
+        raise DataError(_cannot_write(folder, "the disk is too full", needed))
+    temporary = folder.with_name(f"{folder.name}.{token_hex(4)}.tmp")
+    try:
+        temporary.mkdir()
+        # Ordinary writes: writing through a memory map on a full disk kills the process (SIGBUS).
+        with (temporary / "images.npy").open("wb") as file:
+            index = _write_images(file, sources, image_size, console)
+            _sync(file)
+        with (temporary / "index.json").open("wb") as file:
+            file.write(json.dumps(index).encode())
+            _sync(file)
+        _sync_folder(temporary)
+        temporary.rename(folder)
+        _sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_images(
+    file: BinaryIO, sources: Sequence[Source], image_size: tuple[int, int], console: Console
+) -> dict[str, object]:
+    """Writes the readable images in the order of their hashes; returns the content of `index.json`."""
+    rows: list[str] = []
+    unreadable: dict[str, str] = {}
+    low_range: list[str] = []
+    file.write(_npy_header(len(sources), image_size))
+    with console.track("Decoding images", total=len(sources)) as advance:
+        for content, decoded in _decode_all(sources, image_size):
+            if isinstance(decoded, DecodedImage):
+                rows.append(content)
+                file.write(decoded.pixels.tobytes())
+                low_range += [content] if decoded.low_range else []
+            else:
+                unreadable[content] = decoded
+            advance(1)
+    size = file.tell()
+    file.seek(0)
+    file.write(_npy_header(len(rows), image_size))
+    return {"rows": rows, "unreadable": unreadable, "low_range": low_range, "bytes": size}
+
+
+def _decode_all(sources: Sequence[Source], image_size: tuple[int, int]) -> Iterator[tuple[str, DecodedImage | str]]:
+    """Yields each content with its image, or with the reason why it is none; in order, decoded in threads."""
+    workers = worker_count()
+    with quiet_decoding(), ThreadPoolExecutor(workers) as pool:
+        yield from _in_order(
+            pool, lambda source: _decode_source(source, image_size), sources, ahead=workers * DECODED_AHEAD
+        )
+
+
+def _in_order(
+    pool: ThreadPoolExecutor,
+    function: Callable[[Source], tuple[str, DecodedImage | str]],
+    items: Iterable[Source],
+    *,
+    ahead: int,
+) -> Iterator[tuple[str, DecodedImage | str]]:
+    """Like `pool.map`, but with at most `ahead` results in memory."""
+    waiting: deque[Future[tuple[str, DecodedImage | str]]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) >= ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _decode_source(source: Source, image_size: tuple[int, int]) -> tuple[str, DecodedImage | str]:
+    content, path = source
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read any more ({error.strerror}).") from error
+    if hashlib.sha256(data).hexdigest() != content:
+        raise DataError(f"{path}: changed while it was being read. Start again when the data set is complete.")
+    try:
+        return content, decode_bytes(data, image_size=image_size)
+    except UnreadableImage as error:
+        return content, str(error)
+    except MemoryError as error:  # Not recorded as unreadable: another time there may be enough.
+        raise DataError(f"{path}: there is not enough memory to decode this image.") from error
+
+
+def _npy_header(count: int, image_size: tuple[int, int]) -> bytes:
+    """The header of a `.npy` file, of the same length for every count, so that it can be written over."""
+    header = BytesIO()
+    shape = (count, *image_size, 3)
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return header.getvalue()
+
+
+def _needed_bytes(count: int, image_size: tuple[int, int]) -> int:
+    height, width = image_size
+    return HEADER_BYTES + count * (height * width * 3 + INDEX_BYTES_PER_IMAGE)
+
+
+@contextmanager
+def _locked(folder: Path, console: Console) -> Iterator[None]:
+    """Holds the lock of one cache; the system releases it even when the process is killed."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.say("Another process is decoding the same images; waiting for it.")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _write_errors(folder: Path, needed: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(_cannot_write(folder, error.strerror or str(error), needed)) from error
+
+
+def _cannot_write(folder: Path, reason: str, needed: int) -> str:
+    place = folder.parent
+    while not os.path.exists(place):  # Path.exists would raise where the folder above is forbidden.
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    return (
+        f"{folder.parent}: the decoded images cannot be written ({reason}). They need {_megabytes(needed)}; "
+        f"{_megabytes(free)} are free there. Make room, or choose another folder with `data.cache_dir=...`."
+    )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

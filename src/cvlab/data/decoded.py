@@ -1,0 +1,89 @@
+"""Samples whose pixels are decoded: a table, and for each of its rows where the image is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cvlab.config import DataConfig
+from cvlab.console import Console
+from cvlab.data.cache import ImageCache, default_cache_dir, open_or_build
+from cvlab.data.pipeline import Batches
+from cvlab.data.samples import SPLITS, SampleTable
+from cvlab.errors import DataError, counted, listing
+
+
+@dataclass(frozen=True)
+class DecodedSamples:
+    """Samples and their pixels.
+
+    Attributes:
+        table: The samples.
+        images: uint8 (unique images, height, width, 3), 0..255 RGB, on disk and read-only.
+        rows: For each sample its row in `images`.
+    """
+
+    table: SampleTable
+    images: np.ndarray
+    rows: np.ndarray
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that hold samples."""
+        return [split for split in SPLITS if (self.table.split == split).any()]
+
+    def of_split(self, split: str) -> DecodedSamples:
+        """Returns the samples of one split."""
+        return self.take(np.flatnonzero(self.table.split == split))
+
+    def take(self, which: np.ndarray) -> DecodedSamples:
+        """Returns some samples, by index."""
+        return DecodedSamples(self.table.take(which), self.images, self.rows[which])
+
+    def pixels(self) -> np.ndarray:
+        """Returns the images of all samples, in memory."""
+        return self.images[self.rows]
+
+    def batches(self, batch_size: int, *, seed: tuple[int, ...]) -> Batches:
+        """Returns plain batches in the order of the table, for prediction."""
+        return Batches(self.images, self.rows, batch_size, seed=seed)
+
+
+def cache_dir(config: DataConfig) -> Path:
+    """Where decoded images are kept."""
+    return config.cache_dir or default_cache_dir()
+
+
+def open_images(table: SampleTable, config: DataConfig, console: Console) -> ImageCache:
+    """Opens the decoded images of a table, decoding them first if that has not been done."""
+    return open_or_build(
+        [Path(path) for path in table.path],
+        list(table.content),
+        image_size=config.image_size,
+        cache_dir=cache_dir(config),
+        console=console,
+    )
+
+
+def decode_all(table: SampleTable, config: DataConfig, console: Console) -> DecodedSamples:
+    """Decodes every sample of a table.
+
+    Raises:
+        DataError: A file cannot be read as an image.
+    """
+    cache = open_images(table, config, console)
+    bad = unreadable(table, cache)
+    if bad:
+        raise DataError(f"{counted(len(bad), 'file')} cannot be read as an image:\n{listing(list(bad.values()))}")
+    return DecodedSamples(table, cache.images, cache.rows(list(table.content)))
+
+
+def unreadable(table: SampleTable, cache: ImageCache) -> dict[int, str]:
+    """Returns `{index of the sample: path and reason}` for the samples that cannot be decoded."""
+    return {
+        i: f"{path}: {cache.unreadable[content]}"
+        for i, (path, content) in enumerate(zip(table.path, table.content, strict=True))
+        if content in cache.unreadable
+    }

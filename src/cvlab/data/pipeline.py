@@ -1,0 +1,90 @@
+"""The input pipeline: tf.data over batch numbers; each batch is gathered and augmented in one call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cvlab.data.augment import Augmenter
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+PREFETCH = 2
+
+
+@dataclass
+class Batches:
+    """Batches as a function of their number, so that any point of a training can be taken up again.
+
+    Attributes:
+        images: uint8 (n, height, width, 3), 0..255 RGB; usually on disk.
+        rows: The rows of `images` to use, one a sample.
+        targets: Truth, float32, a row a sample; None when predicting.
+        weights: Weight of each sample in the loss, float32; None for equal weights.
+        augmenter: Applied to every batch; None for plain images.
+        seed: The seed and the number of the stage; with the epoch and the batch it decides everything random.
+        shuffled: Whether each epoch has an order of its own.
+        epoch: The epoch (counted from 0) that `dataset` reads when it is iterated.
+    """
+
+    images: np.ndarray
+    rows: np.ndarray
+    batch_size: int
+    seed: tuple[int, ...]
+    targets: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    augmenter: Augmenter | None = None
+    shuffled: bool = False
+    epoch: int = 0
+    _order: tuple[int, np.ndarray] | None = None
+
+    @property
+    def per_epoch(self) -> int:
+        """Batches in an epoch; the last one may be smaller."""
+        return -(-len(self.rows) // self.batch_size)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The order of the samples in an epoch (counted from 0)."""
+        if not self.shuffled:
+            return np.arange(len(self.rows))
+        if self._order is None or self._order[0] != epoch:
+            rng = np.random.default_rng([*self.seed, epoch, 0x0D])
+            self._order = (epoch, rng.permutation(len(self.rows)))
+        return self._order[1]
+
+    def members(self, epoch: int, batch: int) -> np.ndarray:
+        """The samples of a batch."""
+        return self.order(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
+
+    def load(self, epoch: int, batch: int) -> tuple[np.ndarray, ...]:
+        """Returns `(images,)`, `(images, targets)` or `(images, targets, weights)` of a batch."""
+        members = self.members(epoch, batch)
+        images = self.images[self.rows[members]]
+        if self.augmenter is not None:
+            images = self.augmenter(images, seed=(*self.seed, epoch, batch))
+        columns = [column[members] for column in (self.targets, self.weights) if column is not None]
+        return (images, *columns)
+
+    def dataset(self, *, first: int = 0) -> tf.data.Dataset:
+        """Returns the batches of an epoch from batch `first` on, prepared ahead of the network.
+
+        One data set serves all epochs (a new one for each would be traced anew): set `epoch`, then iterate.
+        """
+        import tensorflow as tf
+
+        height, width = self.images.shape[1:3]
+        shapes = [(None, height, width, 3)]
+        shapes += [(None, *column.shape[1:]) for column in (self.targets, self.weights) if column is not None]
+        types = [tf.uint8] + [tf.float32] * (len(shapes) - 1)
+
+        def load(batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            parts = tf.numpy_function(lambda number: self.load(self.epoch, int(number)), [batch], types)
+            for part, shape in zip(parts, shapes, strict=True):
+                part.set_shape(shape)
+            return tuple(parts)
+
+        batches = tf.data.Dataset.range(first, self.per_epoch).map(load)
+        return batches.prefetch(PREFETCH)

@@ -1,0 +1,195 @@
+"""Evaluation: the predictions tables of a run, and the metrics and pictures that come from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cvlab import checkpoint, registry
+from cvlab.config import Experiment, StageConfig, Transform
+from cvlab.console import Console
+from cvlab.data.audit import find_leaks
+from cvlab.data.augment import Augmenter
+from cvlab.data.decoded import DecodedSamples, cache_dir, decode_all
+from cvlab.data.fingerprint import content_hashes
+from cvlab.data.samples import SampleTable, read_samples, text_column
+from cvlab.errors import DataError, RunFolderError, counted, listing
+from cvlab.initial import initial_network
+from cvlab.plots import image_grid, save_figure
+from cvlab.run_folder import RunFolder, read_json, write_json, write_text
+from cvlab.tasks.task import Task
+
+if TYPE_CHECKING:
+    import keras
+
+PICTURES = 24
+ROWS, DRAWS = 4, 5
+_ORDER = ("train", "train-augmented", "val", "test")
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """What evaluation needs to know of a run."""
+
+    run: RunFolder
+    experiment: Experiment
+    task: Task
+    class_names: tuple[str, ...]
+    synthetic: bool
+    console: Console
+
+    @classmethod
+    def open(cls, run: RunFolder, experiment: Experiment, console: Console) -> Evaluator:
+        """Opens a run with its resolved configuration."""
+        data = read_json(run.data)
+        class_names = tuple(data["class_names"])
+        task = registry.load(registry.TASKS, experiment.task.name).build(experiment.task, class_names)
+        return cls(run, experiment, task, class_names, data["synthetic"], console)
+
+    def evaluate(self, splits: Sequence[str] | None = None) -> None:
+        """Predicts (train plain and augmented, validation, test), then writes metrics and pictures.
+
+        Args:
+            splits: Predict these only; None for all. Metrics come from all predictions that there are.
+        """
+        model = checkpoint.load_model(self._best())
+        stage = self.experiment.stages[-1]
+        samples = self._samples(stage)
+        for split in [split for split in samples.splits if splits is None or split in splits]:
+            chosen = samples.of_split(split)
+            self.console.say(f"Predicting {split} ({counted(len(chosen.table), 'image')})")
+            self._predict(model, chosen, self.run.predictions(split))
+            if split == "train" and stage.augment:
+                self._predict(model, chosen, self.run.predictions("train-augmented"), augment=stage.augment)
+        if splits is None and len(self.experiment.stages) > 1:
+            self._before_and_after()
+        self._write_metrics()
+        self._draw_augmented(samples.of_split("train"))
+        self._draw_predictions(model, samples)
+
+    def evaluate_folder(self, folder: Path) -> Path:
+        """Predicts all images of another data folder and returns the path of the predictions table.
+
+        Raises:
+            DataError: The run was trained on some of these images, groups or ids.
+        """
+        config = self.experiment.stages[-1].data
+        config = config.model_copy(update={"root": [folder.resolve()], "classes": list(self.class_names)})
+        table: SampleTable = registry.load(registry.SOURCES, config.name).load(config).table
+        hashes = content_hashes([Path(p) for p in table.path], cache_dir=cache_dir(config), console=self.console)
+        name = f"data-{folder.resolve().name}"
+        table = table.with_columns(
+            content=text_column(hashes),
+            stage=text_column([name] * len(table)),
+            split=text_column(["test"] * len(table)),
+        )
+        leaks = find_leaks([table], before=self._stage_tables())
+        if leaks and not config.allow_leakage:
+            raise DataError(
+                f"The gate stops this evaluation; the run was trained on some of it:\n"
+                f"{listing([str(leak) for leak in leaks])}"
+            )
+        path = self.run.predictions(name)
+        self._predict(checkpoint.load_model(self._best()), decode_all(table, config, self.console), path)
+        self._write_metrics()
+        return path
+
+    def _best(self) -> Path:
+        if self.run.best.is_file():
+            return self.run.best
+        found = [self.run.stage_best(stage.name) for stage in self.experiment.stages]
+        found = [path for path in found if path.is_file()]
+        if not found:
+            raise RunFolderError(
+                f"{self.run.path}: there is no checkpoint to evaluate; the run ended before its first epoch. "
+                f"Go on with: cvlab train --resume {self.run.path}"
+            )
+        self.console.warn(f"The training is not finished; these are the weights of {found[-1].name}.")
+        return found[-1]
+
+    def _stage_tables(self) -> list[SampleTable]:
+        table = read_samples(self.run.samples)
+        return [table.take(table.stage == stage.name) for stage in self.experiment.stages]
+
+    def _samples(self, stage: StageConfig) -> DecodedSamples:
+        """Opens the samples of a stage; their files must be those that the run was made with."""
+        table = read_samples(self.run.samples)
+        table = table.take(table.stage == stage.name)
+        paths = [Path(path) for path in table.path]
+        hashes = content_hashes(paths, cache_dir=cache_dir(stage.data), console=self.console)
+        changed = [str(path) for path, a, b in zip(paths, hashes, table.content, strict=True) if a != b]
+        if changed:
+            raise DataError(
+                f"{counted(len(changed), 'image')} changed since the run was made:\n{listing(changed)}\n"
+                "Put the files back, or train anew."
+            )
+        return decode_all(table, stage.data, self.console)
+
+    def _predict(
+        self, model: keras.Model, samples: DecodedSamples, path: Path, *, augment: Sequence[Transform] = ()
+    ) -> None:
+        batches = samples.batches(self.experiment.stages[-1].batch_size, seed=(self.experiment.seed,))
+        if augment:
+            batches.augmenter = Augmenter(augment)
+        outputs = model.predict(batches.dataset(), verbose=0)
+        write_text(path, self.task.predictions_csv(outputs, samples.table))
+
+    def _before_and_after(self) -> None:
+        """Predicts validation and test of every stage with the weights before and after it."""
+        model = initial_network(self.experiment, self.task, self.class_names)[0].connect(self.experiment.stages[0])
+        for stage in self.experiment.stages:
+            best = self.run.stage_best(stage.name)
+            if not best.is_file():
+                return
+            samples = self._samples(stage)
+            held_out = {split: samples.of_split(split) for split in samples.splits if split != "train"}
+            for split, chosen in held_out.items():
+                self._predict(model, chosen, self.run.predictions(split, moment=f"{stage.name}-before"))
+            model = checkpoint.load_model(best)
+            for split, chosen in held_out.items():
+                self._predict(model, chosen, self.run.predictions(split, moment=f"{stage.name}-after"))
+
+    def _write_metrics(self) -> None:
+        """Computes every metric from the predictions tables on disk."""
+        folder = self.run.predictions("test").parent
+        names = [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.csv")]
+        names.sort(key=lambda name: (name not in _ORDER, _ORDER.index(name) if name in _ORDER else 0, name))
+        top_k = self.experiment.evaluate.top_k
+        write_json(self.run.metrics, {name: self.task.metrics(folder / f"{name}.csv", top_k=top_k) for name in names})
+
+    def _draw_augmented(self, training: DecodedSamples) -> None:
+        """Draws training images beside what augmentation makes of them."""
+        augment = self.experiment.stages[-1].augment
+        if not augment:
+            return
+        chosen = training.take(self._some(len(training.table), ROWS))
+        plain = chosen.pixels()
+        augmenter = Augmenter(augment)
+        draws = [augmenter(plain, seed=(self.experiment.seed, draw)) for draw in range(DRAWS)]
+        titles = [title for name in self.task.picture_names(chosen.table) for title in (name, *["augmented"] * DRAWS)]
+        figure = image_grid(
+            np.stack([plain, *draws], axis=1).reshape(-1, *plain.shape[1:]),
+            titles,
+            columns=DRAWS + 1,
+            title="Training images, each with five draws of the augmentation",
+            synthetic=self.synthetic,
+        )
+        save_figure(figure, self.run.pictures / "augmented.png")
+
+    def _draw_predictions(self, model: keras.Model, samples: DecodedSamples) -> None:
+        """Draws held-out images with truth and prediction, chosen at random."""
+        split = samples.splits[-1]
+        held_out = samples.of_split(split)
+        chosen = held_out.take(self._some(len(held_out.table), PICTURES))
+        images = chosen.pixels()
+        titles = self.task.picture_titles(model.predict(images, verbose=0), chosen.table)
+        title = f"Predictions on the {split} split, images drawn at random"
+        figure = image_grid(images, titles, columns=6, title=title, synthetic=self.synthetic)
+        save_figure(figure, self.run.pictures / "predictions.png")
+
+    def _some(self, total: int, count: int) -> np.ndarray:
+        return np.random.default_rng(self.experiment.seed).choice(total, size=min(count, total), replace=False)

@@ -1,0 +1,196 @@
+"""A run folder becomes report.md: figures and tables from its files alone, without TensorFlow."""
+
+from __future__ import annotations
+
+import shlex
+from itertools import groupby
+from pathlib import Path
+
+from cvlab.errors import RunFolderError, counted, did_you_mean
+from cvlab.registry import load
+from cvlab.report_record import Picture, RunRecord, TaskReport, read_record
+from cvlab.report_text import block, bullets, code, md, red, table
+from cvlab.run_folder import Json, RunFolder, write_text
+from cvlab.text import duration
+
+TASK_REPORTS = {
+    "classification": "cvlab.report_classification",
+}
+SAMPLE_PICTURES = {
+    "augmented.png": "training images after augmentation",
+    "predictions.png": "predictions",
+}
+SYNTHETIC = "SYNTHETIC SAMPLE DATA"
+
+
+def write_report(run: RunFolder) -> Path:
+    """Draws `plots/*.png` and writes `report.md`; the same files give the same bytes.
+
+    Raises:
+        RunFolderError: A file of the run is missing or damaged, such as the predictions.
+    """
+    record = read_record(run)
+    part = _task_report(record)
+    sections = {
+        "What was run": _what_was_run(record),
+        "Samples": _samples(record),
+        **part.sections,
+        "Curves in words": [bullets(part.findings)] if part.findings else [],
+        "Pictures": _pictures(record, part.pictures),
+        "Model": _model(record),
+        "Notes on the data": _data_notes(record),
+        "Configuration": [block(run.config.read_text(encoding="utf-8"), "yaml")],
+        "Environment": _environment(record),
+        "Repeat this run": [block(f"cvlab train {shlex.quote(str(run.config))}", "sh")],
+    }
+    blocks = _head(record)
+    for heading, content in sections.items():
+        if content:
+            blocks += [f"## {heading}", *content]
+    path: Path = run.report
+    write_text(path, "\n\n".join(blocks) + "\n")
+    return path
+
+
+def _task_report(record: RunRecord) -> TaskReport:
+    task = record.config.get("task")
+    name = task.get("name") if isinstance(task, dict) else task
+    if name not in TASK_REPORTS:
+        hint = did_you_mean(name, TASK_REPORTS)
+        expected = ", ".join(f"'{known}'" for known in TASK_REPORTS)
+        raise RunFolderError(f"{record.run.config}: task.name: expected one of {expected}, received {name!r}{hint}.")
+    report: TaskReport = load(TASK_REPORTS, name).build(record)
+    return report
+
+
+def _head(record: RunRecord) -> list[str]:
+    title = f"# {SYNTHETIC}: {md(record.name)}" if record.synthetic else f"# {md(record.name)}"
+    blocks = [title]
+    if record.synthetic:
+        blocks.append(
+            f"> **{SYNTHETIC}.** The images of this run were drawn by a program. "
+            "Its numbers say nothing about real images; they only show that everything works."
+        )
+    if leaks := record.data.get("leaks"):
+        found = f"LEAKAGE (data.allow_leakage is on): {counted(len(leaks), 'finding')}"
+        blocks.append(red(f"{found}; the results may look better than they are.", leaks))
+    if record.status.get("status") in ("failed", "interrupted"):
+        reason = md(record.status.get("reason") or "no reason was written")
+        blocks.append(f"**This run is not complete: {md(record.status['status'])} ({reason}).**")
+    return blocks
+
+
+def _what_was_run(record: RunRecord) -> list[str]:
+    config, environment = record.config, record.environment
+    seconds = sum(epoch.get("seconds") or 0.0 for epoch in record.history)
+    model = config.get("model") or {}
+    classes = counted(len(record.data.get("class_names", [])), "class", "classes")
+    rows = [
+        ["model", f"{md(model.get('name'))}, {record.model.get('total', 0):,} parameters"],
+        ["task", f"{md(config['task']['name'])}, {classes}"],
+        *_data_rows(config),
+        ["precision", md(environment.get("precision"))],
+        ["device", md(environment.get("device"))],
+        ["seed", f"{md(environment.get('seed'))}{', deterministic' if environment.get('deterministic') else ''}"],
+        ["training time", f"{duration(seconds)}, {counted(len(record.history), 'epoch')}"],
+    ]
+    blocks = [table(["", ""], rows, text_columns=2)]
+    stages = [_stage_row(name, list(epochs)) for name, epochs in groupby(record.history, key=lambda e: str(e["stage"]))]
+    if stages:
+        head = ["stage", "epochs", "best epoch", "val loss there", "learning rate", "time", "images/s"]
+        blocks.append(table(head, stages))
+    return blocks
+
+
+def _data_rows(config: Json) -> list[list[str]]:
+    stages = [stage for stage in config.get("stages") or [] if stage.get("data")]
+    named = [("data", config.get("data") or {}), *((f"data of stage {s['name']}", s["data"]) for s in stages)]
+    return [[md(label), f"{md(data.get('name'))}, {_roots(data)}"] for label, data in named]
+
+
+def _roots(data: Json) -> str:
+    roots = data.get("root") or "no root"
+    return ", ".join(map(code, roots)) if isinstance(roots, list) else code(roots)
+
+
+def _stage_row(name: str, epochs: list[Json]) -> list[str]:
+    best: Json = next((epoch for epoch in reversed(epochs) if epoch.get("best")), {})
+    rates = [epoch["learning_rate"] for epoch in epochs if epoch.get("learning_rate") is not None]
+    speeds = [epoch["images_per_second"] for epoch in epochs if epoch.get("images_per_second") is not None]
+    loss = best.get("val_loss")
+    ends = dict.fromkeys(f"{rate:.3g}" for rate in (rates[:1] + rates[-1:]))
+    return [
+        md(name),
+        f"{len(epochs)}",
+        f"{best.get('epoch', 'none')}",
+        "none" if loss is None else f"{loss:.3f}",
+        " to ".join(ends) or "not known",
+        duration(sum(epoch.get("seconds") or 0.0 for epoch in epochs)),
+        f"{sum(speeds) / len(speeds):,.0f}" if speeds else "not known",
+    ]
+
+
+def _samples(record: RunRecord) -> list[str]:
+    stages = record.data.get("stages") or []
+    if not stages:
+        return []
+    same = all(stage["counts"] == stages[0]["counts"] for stage in stages)
+    if same:
+        return [_counts(stages[0]["counts"])]
+    return [part for stage in stages for part in (f"Stage {md(stage['stage'])}:", _counts(stage["counts"]))]
+
+
+def _counts(counts: dict[str, dict[str, int]]) -> str:
+    classes = dict.fromkeys(name for by_class in counts.values() for name in by_class)
+    rows = {name: [by_class.get(name, 0) for by_class in counts.values()] for name in classes}
+    cells = [[md(name), *(f"{count:,}" for count in (*row, sum(row)))] for name, row in rows.items()]
+    sums = [sum(by_class.values()) for by_class in counts.values()]
+    total = ["**all**", *(f"**{count:,}**" for count in (*sums, sum(sums)))]
+    return table(["class", *map(md, counts), "all"], [*cells, total])
+
+
+def _pictures(record: RunRecord, drawn: list[Picture]) -> list[str]:
+    samples = [
+        Picture(f"{record.run.pictures.name}/{name}", caption)
+        for name, caption in SAMPLE_PICTURES.items()
+        if (record.run.pictures / name).is_file()
+    ]
+    return [f"![{picture.caption}]({picture.path})" for picture in (*drawn, *samples)]
+
+
+def _model(record: RunRecord) -> list[str]:
+    model = record.model
+    total, trainable = model.get("total", 0), model.get("trainable", 0)
+    layers = counted(len(model.get("layers", [])), "layer")
+    blocks = [
+        f"{total:,} parameters, {trainable:,} of them trainable at the end; {layers} in [model.json](model.json)."
+    ]
+    rows = [[md(s["stage"]), f"{s['trainable']:,}", f"{s['frozen']:,}"] for s in model.get("stages", [])]
+    return [*blocks, table(["stage", "trainable", "frozen"], rows)] if rows else blocks
+
+
+def _data_notes(record: RunRecord) -> list[str]:
+    lines = []
+    for stage in record.data.get("stages") or []:
+        name = stage["stage"]
+        if stage.get("groups") is not None:
+            lines.append(f"Stage {name}: {counted(stage['images'], 'image')} in {counted(stage['groups'], 'group')}")
+        lines += [f"Stage {name}: {note}" for note in stage.get("notes", [])]
+        lines += [f"Stage {name}: WARNING: {warning}" for warning in stage.get("warnings", [])]
+    return [bullets(lines)] if lines else []
+
+
+def _environment(record: RunRecord) -> list[str]:
+    environment = record.environment
+    git = environment.get("git") or {}
+    dirty = ", with changes that are not committed" if git.get("dirty") else ""
+    others = {key: value for key, value in environment.items() if isinstance(value, str | int | float)}
+    named_already = ("command", "precision", "device", "seed", "deterministic")
+    command = environment.get("command")
+    rows = [
+        ["command", code(shlex.join(command) if isinstance(command, list) else command)],
+        ["git commit", f"{code(git['commit'])}{dirty}" if git.get("commit") else "not known"],
+        *([md(key), md(value)] for key, value in others.items() if key not in named_already),
+        *([md(name), md(version)] for name, version in (environment.get("versions") or {}).items()),
+    ]
+    return [table(["", ""], rows, text_columns=2)]

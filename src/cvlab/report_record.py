@@ -1,0 +1,113 @@
+"""What a report is made of: the files of a run, read once, and what a task adds to them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from cvlab.errors import RunFolderError
+from cvlab.run_folder import Json, RunFolder, read_json
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The files of a run that no task changes the form of."""
+
+    run: RunFolder
+    config: Json
+    environment: Json
+    data: Json
+    model: Json
+    history: list[Json]
+    status: Json
+
+    @property
+    def name(self) -> str:
+        """The name of the experiment and of its folder."""
+        return f"{self.config.get('name', self.run.path.parent.name)} {self.run.path.name}"
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the run used synthetic sample data."""
+        return bool(self.data.get("synthetic"))
+
+    @property
+    def stages(self) -> list[str]:
+        """The stages' names, in order."""
+        return [str(stage["name"]) for stage in self.config.get("stages") or []]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of the report: its path relative to the run folder, and what it shows."""
+
+    path: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class TaskReport:
+    """What a task adds to a report: sections of Markdown blocks by heading, findings, pictures.
+
+    Attributes:
+        sections: Blocks of finished Markdown by heading; an empty list of blocks leaves the heading out.
+        findings: Sentences of plain text.
+        pictures: What was drawn.
+    """
+
+    sections: dict[str, list[str]]
+    findings: list[str]
+    pictures: list[Picture]
+
+
+def read_record(run: RunFolder) -> RunRecord:
+    """Reads the files of a run.
+
+    Raises:
+        RunFolderError: One is missing or damaged.
+    """
+    return RunRecord(
+        run=run,
+        config=_config(run),
+        environment=_object(run, "environment"),
+        data=_object(run, "data"),
+        model=_object(run, "model"),
+        history=_history(run),
+        status=_object(run, "status") if run.status.is_file() else {},
+    )
+
+
+def _object(run: RunFolder, name: str) -> Json:
+    path = getattr(run, name)
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise RunFolderError(f"{path}: is damaged: expected a JSON object, received {type(value).__name__}.")
+    return value
+
+
+def _config(run: RunFolder) -> Json:
+    try:
+        value = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise RunFolderError(f"{run.config}: cannot be read as YAML ({error}).") from error
+    if not isinstance(value, dict):
+        raise RunFolderError(f"{run.config}: is damaged: expected a mapping of settings.")
+    return value
+
+
+def _history(run: RunFolder) -> list[Json]:
+    """The epochs so far; a run that never trained has none."""
+    if not run.history.is_file():
+        return []
+    epochs: list[Any] = []
+    for number, line in enumerate(run.history.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            epochs.append(json.loads(line))
+        except ValueError as error:
+            raise RunFolderError(f"{run.history}: line {number}: is damaged: expected JSON ({error}).") from error
+        if not isinstance(epochs[-1], dict) or "stage" not in epochs[-1] or "epoch" not in epochs[-1]:
+            raise RunFolderError(f"{run.history}: line {number}: expected an object with 'stage' and 'epoch'.")
+    return epochs

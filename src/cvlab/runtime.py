@@ -1,0 +1,140 @@
+"""The machine: TensorFlow started quietly, the device chosen, precision and determinism set."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from cvlab.config import Precision
+from cvlab.errors import ConfigError
+
+PACKAGES = ("cvlab", "tensorflow", "keras", "numpy", "scikit-learn", "albumentations", "pillow", "matplotlib")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a run runs on."""
+
+    device: str
+    gpu: int | None
+    precision: str
+    backend: str
+
+
+def start(*, device: str, precision: Precision, seed: int, deterministic: bool, verbose: bool) -> Machine:
+    """Imports TensorFlow and Keras and sets device, precision, seed and determinism for this process.
+
+    `precision: auto` is mixed_bfloat16 on a GPU of compute capability 8.0 or more and on a CPU with AMX or AVX512
+    bfloat16 instructions, mixed_float16 on a GPU of capability 7.x, and float32 elsewhere.
+
+    Args:
+        device: `auto` (the first GPU if there is one), `cpu`, `gpu` or `gpu:N`.
+        precision: The precision, or `auto`.
+        seed: Seeds weights, dropout and everything else that is random in the network.
+        deterministic: Whether the same seed gives the same bits (on one kind of machine).
+        verbose: Whether TensorFlow may print what it prints when it starts.
+
+    Raises:
+        ConfigError: The device is not there.
+    """
+    with quiet(verbose=verbose):
+        import keras
+        import tensorflow as tf
+
+        gpu = _choose_gpu(tf, device)
+        keras.utils.set_random_seed(seed)
+        if deterministic:
+            tf.config.experimental.enable_op_determinism()
+        resolved = _resolve_precision(tf, precision, gpu)
+        keras.config.set_dtype_policy(resolved)
+    name = "CPU" if gpu is None else f"GPU {gpu} ({_gpu_details(tf).get('device_name', 'unknown')})"
+    return Machine(device=name, gpu=gpu, precision=resolved, backend=keras.backend.backend())
+
+
+@contextmanager
+def quiet(*, verbose: bool) -> Iterator[None]:
+    """Keeps TensorFlow's start-up messages (which its C++ code writes) from the terminal."""
+    if verbose:
+        yield
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _choose_gpu(tf: Any, device: str) -> int | None:
+    gpus = tf.config.list_physical_devices("GPU")
+    wanted = int(device.split(":")[1]) if ":" in device else 0
+    if device == "cpu" or (device == "auto" and not gpus):
+        tf.config.set_visible_devices([], "GPU")
+        return None
+    if wanted >= len(gpus):
+        raise ConfigError(
+            [f"train.device: expected one of the {len(gpus)} GPUs that TensorFlow sees, received '{device}'."]
+        )
+    tf.config.set_visible_devices(gpus[wanted], "GPU")
+    tf.config.experimental.set_memory_growth(gpus[wanted], True)
+    return wanted
+
+
+def _gpu_details(tf: Any) -> dict[str, Any]:
+    return dict(tf.config.experimental.get_device_details(tf.config.get_visible_devices("GPU")[0]))
+
+
+def _resolve_precision(tf: Any, precision: Precision, gpu: int | None) -> str:
+    if precision != "auto":
+        return precision
+    if gpu is None:
+        return "mixed_bfloat16" if _cpu_has_bfloat16() else "float32"
+    major = _gpu_details(tf).get("compute_capability", (0, 0))[0]
+    return "mixed_bfloat16" if major >= 8 else "mixed_float16" if major == 7 else "float32"
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 matrices itself (as Linux tells; elsewhere the answer is no)."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    except OSError:
+        return False
+    return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+def describe(machine: Machine, *, seed: int, deterministic: bool, command: list[str]) -> dict[str, Any]:
+    """Returns what `environment.json` of a run holds."""
+    return {
+        "command": command,
+        **asdict(machine),
+        "seed": seed,
+        "deterministic": deterministic,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "versions": {name: version(name) for name in PACKAGES},
+        "git": _git_state(),
+    }
+
+
+def _git_state() -> dict[str, Any] | None:
+    """The commit of the working directory and whether it has uncommitted changes; None outside a repository."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        status = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}

@@ -1,0 +1,90 @@
+"""What is printed before a training starts: what will be trained, on what, where, and how long it may take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cvlab.config import Experiment, StageConfig
+from cvlab.console import Console
+from cvlab.data.prepare import PreparedData
+from cvlab.models.network import parameter_counts
+from cvlab.run_folder import RunFolder
+from cvlab.runtime import Machine
+from cvlab.tasks.task import Task
+from cvlab.text import duration
+
+if TYPE_CHECKING:
+    import keras
+
+PROBE = 32
+BACKWARD_COST = 3.0
+
+
+def print_summary(
+    experiment: Experiment,
+    data: PreparedData,
+    task: Task,
+    model: keras.Model,
+    *,
+    machine: Machine,
+    run: RunFolder,
+    weights: str,
+    console: Console,
+) -> None:
+    """Prints the summary of a run."""
+    if data.synthetic:
+        console.warn("SYNTHETIC SAMPLE DATA: drawn pictures; the results say nothing about real ones.")
+    for stage, prepared in zip(experiment.stages, data.stages, strict=True):
+        console.say(f"Data of stage '{stage.name}': {', '.join(map(str, getattr(stage.data, 'root', [])))}")
+        _print_counts(task.summary(prepared.samples.table), console)
+    total, trainable = parameter_counts(model)
+    console.say(f"Model       {experiment.model.name}, {total:,} parameters, {trainable:,} of them trainable")
+    console.say(f"Weights     {weights}")
+    console.say(f"Device      {machine.device}, {machine.precision}, {machine.backend} backend")
+    console.say(f"Run folder  {run.path}")
+    console.say(f"Time        about {duration(_expected_seconds(experiment, data, model))} (a guess from one batch)")
+    for prepared in data.stages:
+        for note in prepared.notes:
+            console.say(f"Note: {note}")
+        for warning in prepared.warnings:
+            console.warn(warning)
+    if data.leaks:
+        console.warn(f"LEAKAGE ALLOWED (data.allow_leakage: true): {len(data.leaks)} leaks; the report lists them.")
+    console.say()
+
+
+def _print_counts(counts: Mapping[str, Mapping[str, int]], console: Console) -> None:
+    names = list(next(iter(counts.values())))
+    widths = [max(len(name), 6) for name in names]
+    header = "  ".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))
+    console.say(f"  {'':5}  {header}   total")
+    for split, found in counts.items():
+        row = "  ".join(f"{found[name]:>{width},}" for name, width in zip(names, widths, strict=True))
+        console.say(f"  {split:5}  {row}  {sum(found.values()):>6,}")
+
+
+def _expected_seconds(experiment: Experiment, data: PreparedData, model: keras.Model) -> float:
+    """Guesses the time of all stages from a forward pass; a training step costs about three of them."""
+    samples = data.stages[0].samples
+    images = samples.images[samples.rows[:PROBE]]
+    model.predict_on_batch(images)
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        model.predict_on_batch(images)
+        times.append(time.perf_counter() - started)
+    per_image = float(np.median(times)) / len(images)
+    return sum(
+        per_image * _passes(stage, prepared.samples.table.split)
+        for stage, prepared in zip(experiment.stages, data.stages, strict=True)
+    )
+
+
+def _passes(stage: StageConfig, splits: np.ndarray) -> float:
+    """Forward passes over single images in a stage."""
+    training, validation = int((splits == "train").sum()), int((splits == "val").sum())
+    return float(stage.epochs * (BACKWARD_COST * training + validation))

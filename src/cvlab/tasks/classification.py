@@ -1,0 +1,183 @@
+"""Classification: one class for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import BeforeValidator, Field
+
+from cvlab.config import Settings, TaskConfig
+from cvlab.data.samples import SampleTable
+from cvlab.errors import ConfigError, DataError, did_you_mean
+from cvlab.metrics import classification as metrics
+
+if TYPE_CHECKING:
+    import keras
+
+TARGET = "class"
+
+
+def _weights(value: Any) -> Any:
+    if value is None or value == "balanced":
+        return value
+    numbers = isinstance(value, dict) and all(
+        isinstance(weight, int | float) and not isinstance(weight, bool) and weight > 0 for weight in value.values()
+    )
+    if numbers and value:
+        return value
+    raise ValueError("expected 'balanced', null, or a mapping of class names to weights above 0")
+
+
+class CrossEntropy(Settings):
+    """Cross-entropy, natural logarithm; `label_smoothing` moves that share of the truth to all classes evenly."""
+
+    name: Literal["cross_entropy"] = "cross_entropy"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class Config(TaskConfig):
+    """Settings of `classification`.
+
+    Attributes:
+        output: `softmax`, one output a class; or `sigmoid`, one output for two classes (the second is positive).
+        class_weights: `balanced` (n / (k n_c) of the training split), null, or `{class: weight}`.
+    """
+
+    monitors: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "balanced_accuracy")
+    name: Literal["classification"] = "classification"
+    output: Literal["softmax", "sigmoid"] = "softmax"
+    class_weights: Annotated[Any, BeforeValidator(_weights)] = None
+    loss: CrossEntropy = CrossEntropy()
+
+
+def build(config: Config, class_names: Sequence[str]) -> Classification:
+    """Makes the task for a data set.
+
+    Raises:
+        ConfigError: The settings do not fit the classes of the data.
+    """
+    count = len(class_names)
+    if config.output == "sigmoid" and count != 2:
+        raise ConfigError(
+            [f"task.output: expected 'softmax' for {count} classes, received 'sigmoid' (for two classes)."]
+        )
+    if config.output == "softmax" and count < 2:
+        raise ConfigError([f"task.output: softmax over {count} class is always 1; expected at least 2 classes."])
+    if isinstance(config.class_weights, dict):
+        unknown = [name for name in config.class_weights if name not in class_names]
+        missing = [name for name in class_names if name not in config.class_weights]
+        problems = [f"task.class_weights.{n}: unknown class{did_you_mean(n, class_names)}." for n in unknown]
+        problems += [f"task.class_weights.{n}: is missing; every class needs a weight." for n in missing]
+        if problems:
+            raise ConfigError(problems)
+    return Classification(config, tuple(class_names))
+
+
+class Classification:
+    """One class for each image, out of `class_names`."""
+
+    def __init__(self, config: Config, class_names: tuple[str, ...]) -> None:
+        self.config = config
+        self.class_names = class_names
+
+    @property
+    def _sigmoid(self) -> bool:
+        return self.config.output == "sigmoid"
+
+    def output_layer(self) -> keras.layers.Layer:
+        """A dense layer with softmax or sigmoid, in float32."""
+        import keras
+
+        units = 1 if self._sigmoid else len(self.class_names)
+        return keras.layers.Dense(units, activation=self.config.output, dtype="float32", name="output")
+
+    def loss(self) -> keras.losses.Loss:
+        """Categorical or binary cross-entropy."""
+        import keras
+
+        smoothing = self.config.loss.label_smoothing
+        if self._sigmoid:
+            return keras.losses.BinaryCrossentropy(label_smoothing=smoothing)
+        return keras.losses.CategoricalCrossentropy(label_smoothing=smoothing)
+
+    def training_metrics(self) -> list[keras.metrics.Metric]:
+        """Accuracy."""
+        import keras
+
+        metric = keras.metrics.BinaryAccuracy if self._sigmoid else keras.metrics.CategoricalAccuracy
+        return [metric(name="accuracy")]
+
+    def labels(self, table: SampleTable) -> np.ndarray:
+        """Class indices, int64."""
+        index = {name: i for i, name in enumerate(self.class_names)}
+        try:
+            return np.array([index[name] for name in table.targets[TARGET]], dtype=np.int64)
+        except KeyError as error:
+            raise DataError(f"class {error} is not one of the classes of this run: {', '.join(index)}.") from error
+
+    def encode(self, table: SampleTable) -> np.ndarray:
+        """One-hot rows, or a column of 0 and 1 for a sigmoid."""
+        labels = self.labels(table)
+        if self._sigmoid:
+            return labels[:, None].astype(np.float32)
+        return np.eye(len(self.class_names), dtype=np.float32)[labels]
+
+    def class_weights(self, table: SampleTable) -> dict[str, float] | None:
+        """The weight of each class in the loss, from the training samples in `table`; balanced is n / (k n_c)."""
+        if isinstance(self.config.class_weights, dict):
+            return {name: float(self.config.class_weights[name]) for name in self.class_names}
+        if self.config.class_weights is None:
+            return None
+        counts = np.bincount(self.labels(table), minlength=len(self.class_names))
+        return {
+            name: float(len(table) / (len(self.class_names) * count))
+            for name, count in zip(self.class_names, counts, strict=True)
+        }
+
+    def sample_weights(self, table: SampleTable) -> np.ndarray | None:
+        """The weight of each sample's class."""
+        weights = self.class_weights(table)
+        if weights is None:
+            return None
+        return np.array([weights[name] for name in table.targets[TARGET]], dtype=np.float32)
+
+    def scores(self, outputs: np.ndarray) -> np.ndarray:
+        """Class probabilities, float64, a column a class (two for a sigmoid)."""
+        outputs = np.asarray(outputs, dtype=np.float64)
+        return np.hstack([1 - outputs, outputs]) if self._sigmoid else outputs
+
+    def monitor(self, outputs: np.ndarray, table: SampleTable) -> dict[str, float]:
+        """Loss, accuracy and balanced accuracy, without class weights and label smoothing."""
+        return metrics.monitored(self.labels(table), self.scores(outputs))
+
+    def predictions_csv(self, outputs: np.ndarray, table: SampleTable) -> str:
+        """One row a sample: id, group, truth, prediction and the score of each class."""
+        return metrics.predictions_csv(
+            table.sample_id, table.group, self.labels(table), self.scores(outputs), self.class_names
+        )
+
+    def metrics(self, predictions: Path, *, top_k: int) -> dict[str, Any]:
+        """Every classification metric of a predictions table."""
+        return metrics.classification_metrics(metrics.read_predictions(predictions), top_k=top_k)
+
+    def picture_titles(self, outputs: np.ndarray, table: SampleTable) -> list[str]:
+        """`truth` where the prediction is right, else `truth -> prediction`, with the score of the prediction."""
+        scores = self.scores(outputs)
+        titles = []
+        for truth, row in zip(table.targets[TARGET], scores, strict=True):
+            predicted = self.class_names[int(row.argmax())]
+            arrow = truth if predicted == truth else f"{truth} → {predicted}"
+            titles.append(f"{arrow} {row.max():.2f}")
+        return titles
+
+    def picture_names(self, table: SampleTable) -> list[str]:
+        """The class of each sample."""
+        return [str(name) for name in table.targets[TARGET]]
+
+    def summary(self, table: SampleTable) -> Mapping[str, Mapping[str, int]]:
+        """Samples by split and class, classes in the order of the outputs."""
+        counts = table.counts(TARGET)
+        return {split: {name: found.get(name, 0) for name in self.class_names} for split, found in counts.items()}

@@ -1,0 +1,259 @@
+"""One stage of training: epochs, validation, patience, and exact state after each epoch (or at any step)."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from cvlab import checkpoint
+from cvlab.config import OptimizerSettings, StageConfig, TrainConfig
+from cvlab.data.pipeline import Batches
+from cvlab.data.samples import SampleTable
+from cvlab.errors import Interrupted, TrainingError
+from cvlab.progress import EpochProgress
+from cvlab.run_folder import RunFolder, write_json
+from cvlab.schedule import improves, learning_rate, varies_by_step
+from cvlab.stopping import StopRequest
+from cvlab.tasks.task import Task
+from cvlab.training_state import TrainingState
+
+STEPS_BEFORE_BATCHNORM_IS_JUDGED = 300
+
+
+@dataclass
+class StageParts:
+    """What a stage trains with."""
+
+    model: keras.Model
+    task: Task
+    training: Batches
+    validation: Batches
+    validation_table: SampleTable
+
+
+class StageTrainer:
+    """Trains one stage from `state` on; every end of an epoch leaves a checkpoint that continues exactly."""
+
+    def __init__(
+        self,
+        parts: StageParts,
+        *,
+        stage: StageConfig,
+        train: TrainConfig,
+        has_batchnorm: bool,
+        run: RunFolder,
+        identity: dict[str, Any],
+        state: TrainingState,
+        progress: EpochProgress,
+        stop: StopRequest,
+    ) -> None:
+        self.parts, self.stage, self.train, self.run = parts, stage, train, run
+        self.identity, self.state, self.progress, self.stop = identity, state, progress, stop
+        self.has_batchnorm = has_batchnorm
+        self.higher_is_better = not train.monitor.endswith("loss")
+        self.metrics = parts.task.training_metrics()
+        parts.model.compile(optimizer=make_optimizer(stage), loss=parts.task.loss(), metrics=self.metrics)
+        parts.model.optimizer.build(parts.model.trainable_variables)
+
+    def restore(self) -> None:
+        """Puts model, optimizer and seed generators into the state of `last.keras`."""
+        checkpoint.load_weights(self.parts.model, self.run.last)
+        checkpoint.set_seed_states(self.parts.model, self.state.seeds)
+        self._repair_best()
+
+    def _repair_best(self) -> None:
+        """Writes the best checkpoint again if the run was killed between `last.keras` and it."""
+        state, path = self.state, self.run.stage_best(self.stage.name)
+        if state.batch or not state.epoch or state.best_epoch != state.epoch:
+            return
+        if not path.is_file() or checkpoint.read_state(path)["epoch"] != state.epoch:
+            self._save_best()
+
+    def run_stage(self) -> None:
+        """Trains until the last epoch, or until patience runs out.
+
+        Raises:
+            Interrupted: A stop was asked for; the state is saved.
+            TrainingError: The loss is no number.
+        """
+        while not self.state.ended:
+            self._run_epoch()
+
+    def _run_epoch(self) -> None:
+        state, model = self.state, self.parts.model
+        self.parts.training.epoch = state.epoch
+        self._set_rate()
+        started = time.monotonic() - state.seconds
+        first, batches = state.batch, self.parts.training.per_epoch
+        with self.progress.epoch(state.epoch + 1, first=first, batches=batches):
+            fitted = model.fit(
+                self.parts.training.dataset(first=first),
+                initial_epoch=state.epoch,
+                epochs=state.epoch + 1,
+                callbacks=[_Steps(self, first=first, started=started)],
+                shuffle=False,
+                verbose=0,
+            )
+        if self.stop.requested and state.batch < batches:
+            self.save(seconds=time.monotonic() - started)
+            self._raise_interrupted()
+        training = {name: values[-1] for name, values in fitted.history.items()}
+        self._end_epoch(training, self._validate(), seconds=time.monotonic() - started)
+        if self.stop.requested:
+            self._raise_interrupted()
+
+    def _raise_interrupted(self) -> None:
+        assert self.stop.exit_code is not None
+        state = self.state
+        raise Interrupted(
+            f"Stopped in stage '{self.stage.name}' after epoch {state.epoch}, step {state.batch}; the state is saved.\n"
+            f"Go on with: cvlab train --resume {self.run.path}",
+            exit_code=self.stop.exit_code,
+        )
+
+    def _validate(self) -> dict[str, float]:
+        outputs = self.parts.model.predict(self.parts.validation.dataset(), verbose=0)
+        values = self.parts.task.monitor(outputs, self.parts.validation_table)
+        return {f"val_{name}": value for name, value in values.items()}
+
+    def _end_epoch(self, training: dict[str, float], validation: dict[str, float], *, seconds: float) -> None:
+        state = self.state
+        value = validation[self.train.monitor]
+        is_best = improves(value, state.best, higher=self.higher_is_better)
+        rate = self._rate()
+        state.epoch, state.batch, state.seconds, state.running = state.epoch + 1, 0, 0.0, []
+        if is_best:
+            state.best, state.best_epoch = value, state.epoch
+        record = {
+            "stage": self.stage.name,
+            "epoch": state.epoch,
+            "learning_rate": rate,
+            "seconds": round(seconds, 3),
+            "images_per_second": round(len(self.parts.training.rows) / seconds, 1),
+            **{name: float(number) for name, number in (training | validation).items()},
+            "best": is_best,
+        }
+        state.history.append(record)
+        self._lose_patience(value)
+        if state.epoch >= self.stage.epochs and not state.ended:
+            state.ended = "all epochs done"
+        self.save()
+        if is_best:
+            self._save_best()
+        state.write_history(self.run)
+        self.progress.finished(record)
+
+    def _lose_patience(self, value: float) -> None:
+        state, stage = self.state, self.stage
+        steps = state.epoch * self.parts.training.per_epoch
+        if stage.early_stopping is not None:
+            counts = steps >= self._start(stage.early_stopping.start_after_steps)
+            if state.stop_patience.runs_out(value, stage.early_stopping, higher=self.higher_is_better, counts=counts):
+                state.ended = f"{self.train.monitor} has not improved for {stage.early_stopping.patience} epochs"
+        if stage.reduce_lr is not None:
+            counts = steps >= self._start(stage.reduce_lr.start_after_steps)
+            if state.rate_patience.runs_out(value, stage.reduce_lr, higher=self.higher_is_better, counts=counts):
+                state.rate_scale *= stage.reduce_lr.factor
+                state.rate_patience.waited = 0
+
+    def _start(self, start_after_steps: int | None) -> int:
+        if start_after_steps is not None:
+            return start_after_steps
+        return STEPS_BEFORE_BATCHNORM_IS_JUDGED if self.has_batchnorm else 0
+
+    def _rate(self) -> float:
+        batches = self.parts.training.per_epoch
+        step = self.state.epoch * batches + min(self.state.batch, batches - 1)
+        return learning_rate(self.stage, step=step, steps_per_epoch=batches, scale=self.state.rate_scale)
+
+    def _set_rate(self) -> None:
+        self.parts.model.optimizer.learning_rate = self._rate()
+
+    def save(self, *, seconds: float = 0.0) -> None:
+        """Writes `last.keras` with the exact state of this moment."""
+        state = self.state
+        state.seconds = seconds
+        state.running = [np.asarray(v).tolist() for v in self.metric_variables()] if state.batch else []
+        state.seeds = checkpoint.seed_states(self.parts.model)
+        checkpoint.save_training(self.run.last, self.parts.model, {**self.identity, "training": asdict(state)})
+        status = {
+            "status": "running",
+            "reason": "",
+            "stage": self.stage.name,
+            "epoch": state.epoch,
+            "step": state.batch,
+        }
+        write_json(self.run.status, {**status, "synthetic": self.identity["synthetic"]})
+
+    def _save_best(self) -> None:
+        about = {"stage": self.stage.name, "epoch": self.state.best_epoch, self.train.monitor: self.state.best}
+        checkpoint.save_inference(self.run.stage_best(self.stage.name), self.parts.model, about)
+
+    def metric_variables(self) -> list[keras.Variable]:
+        """The variables that hold the running means of the epoch: of the loss, then of the metrics."""
+        return [v for metric in (self.parts.model.metrics[0], *self.metrics) for v in metric.variables]
+
+
+class _Steps(keras.callbacks.Callback):
+    """What happens at every step: the learning rate, the check for NaN, progress, saving, stopping."""
+
+    def __init__(self, trainer: StageTrainer, *, first: int, started: float) -> None:
+        super().__init__()
+        self.trainer, self.first, self.started = trainer, first, started
+        self.saved = time.monotonic()
+        self.varies = varies_by_step(trainer.stage)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self.first:
+            running = self.trainer.state.running
+            for variable, value in zip(self.trainer.metric_variables(), running, strict=True):
+                variable.assign(np.asarray(value, dtype=variable.dtype))
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if self.varies:
+            self.trainer._set_rate()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        trainer = self.trainer
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        done = self.first + batch + 1
+        if not math.isfinite(values["loss"]):
+            raise TrainingError(_not_a_number(trainer, step=done))
+        trainer.state.batch = done
+        trainer.progress.step(done, values)
+        if trainer.stop.requested:
+            self.model.stop_training = True
+        minutes = trainer.train.save_every_minutes
+        last = done == trainer.parts.training.per_epoch
+        if minutes is not None and not last and time.monotonic() - self.saved > minutes * 60:
+            trainer.save(seconds=time.monotonic() - self.started)
+            self.saved = time.monotonic()
+
+
+def _not_a_number(trainer: StageTrainer, *, step: int) -> str:
+    rate = float(np.asarray(trainer.parts.model.optimizer.learning_rate))
+    state = trainer.state
+    return (
+        f"The loss is no longer a number in stage '{trainer.stage.name}', epoch {state.epoch + 1}, step {step}, at "
+        f"learning rate {rate:g}. Lower the learning rate (stages.{state.stage}.learning_rate={rate / 10:g}), clip the "
+        "gradients (train.optimizer.global_clipnorm=1.0), or train in float32 (train.precision=float32)."
+    )
+
+
+def make_optimizer(stage: StageConfig) -> keras.optimizers.Optimizer:
+    """Makes the optimizer of a stage."""
+    settings: OptimizerSettings = stage.optimizer
+    classes = {
+        "adam": keras.optimizers.Adam,
+        "adamw": keras.optimizers.AdamW,
+        "sgd": keras.optimizers.SGD,
+        "rmsprop": keras.optimizers.RMSprop,
+    }
+    arguments = settings.model_dump(exclude={"name"})
+    return classes[stage.optimizer.name](learning_rate=stage.learning_rate, **arguments)
+

@@ -1,0 +1,336 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from markdown_it import MarkdownIt
+from PIL import Image
+
+from cvlab.errors import RunFolderError
+from cvlab.metrics.classification import classification_metrics, classification_text, read_predictions
+from cvlab.report import write_report
+from cvlab.report_text import block, change, code, duration, md, number, table
+from cvlab.run_folder import RunFolder, read_json, write_json
+from run_fixture import fake_run, write_predictions
+
+PLOTS = {
+    "confusion_counts.png",
+    "confusion_rates.png",
+    "curve_accuracy.png",
+    "curve_loss.png",
+    "f1_by_class.png",
+    "precision_recall.png",
+    "roc.png",
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run of two stages with its report; tests only read it."""
+    run = fake_run(tmp_path_factory.mktemp("runs"))
+    write_report(run)
+    return run
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> RunFolder:
+    """A small run of one stage and two classes, to be changed by a test."""
+    return fake_run(tmp_path, names=("no", "yes"), samples=200, stages=("train",))
+
+
+def rows(report: str, heading: str) -> list[list[str]]:
+    """The cells of all tables under a heading, head and rule left out."""
+    part = report.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    lines = [line for line in part.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if "---" not in line][1:]
+
+
+def edit(path: Path, **changes: Any) -> None:
+    write_json(path, read_json(path) | changes)
+
+
+def test_main_results_are_those_of_the_predictions(run: RunFolder) -> None:
+    cells = {row[0]: row[1:] for row in rows(run.report.read_text(), "Results")}
+    for column, split in enumerate(("val", "test")):
+        p = read_predictions(run.predictions(split))
+        confusion = np.zeros((8, 8))
+        np.add.at(confusion, (p.target, p.predicted), 1)
+        recall = confusion.diagonal() / confusion.sum(axis=1)
+        assert cells["accuracy"][column] == f"{(p.target == p.predicted).mean():.3f}"
+        assert cells["balanced accuracy"][column] == f"{recall.mean():.3f}"
+        assert cells["samples"][column] == f"{len(p.target)}"
+        metrics = classification_metrics(p)
+        assert cells["macro F1"][column] == f"{metrics['macro_f1']['value']:.3f}"
+        assert cells["Matthews correlation"][column] == f"{metrics['mcc']['value']:.3f}"
+    assert len(cells) == 16
+
+
+def test_classes_text_report_and_accuracies_are_those_of_the_predictions(run: RunFolder) -> None:
+    report = run.report.read_text()
+    p = read_predictions(run.predictions("test"))
+    per_class = classification_metrics(p)["per_class"]
+    by_class = rows(report, "Results by class (test)")
+    assert [row[0] for row in by_class] == list(p.class_names)
+    for name, precision, recall, *_, support in by_class:
+        assert precision == f"{per_class[name]['precision']['value']:.3f}"
+        assert recall == f"{per_class[name]['recall']['value']:.3f}"
+        assert int(support) == (p.target == p.class_names.index(name)).sum()
+    assert classification_text(p).rstrip() in report
+    images = {row[0]: row[1] for row in rows(report, "Accuracy of the final weights")}
+    for label, split in (("training images plain", "train"), ("training images augmented", "train-augmented")):
+        table_of_split = read_predictions(run.predictions(split))
+        assert images[label] == f"{(table_of_split.target == table_of_split.predicted).mean():.3f}"
+
+
+def test_before_and_after_of_each_stage_with_the_change(run: RunFolder) -> None:
+    changes = rows(run.report.read_text(), "Before and after each stage")
+    assert [row[:2] for row in changes] == [[stage, split] for stage in ("train", "tune") for split in ("val", "test")]
+    for stage, split, accuracy, *_ in changes:
+        before, after = (
+            (p.target == p.predicted).mean()
+            for p in (read_predictions(run.predictions(split, moment=f"{stage}-{m}")) for m in ("before", "after"))
+        )
+        assert accuracy == f"{before:.3f} → {after:.3f} ({after - before:+.3f})"
+
+
+def test_samples_are_counted_by_split_and_class_once_when_stages_agree(run: RunFolder) -> None:
+    report = run.report.read_text()
+    counts = read_json(run.data)["stages"][0]["counts"]
+    cells = rows(report, "Samples")
+    for name, *numbers, total in cells[:-1]:
+        assert [int(value.replace(",", "")) for value in numbers] == [counts[split][name] for split in counts]
+        assert int(total) == sum(counts[split][name] for split in counts)
+    assert cells[-1] == ["**all**", "**1,280**", "**160**", "**160**", "**1,600**"]
+    assert len(cells) == 9
+
+
+def test_stages_that_differ_have_a_table_each(tmp_path: Path) -> None:
+    run = fake_run(tmp_path, samples=200)
+    data = read_json(run.data)
+    data["stages"][1]["counts"]["train"]["fear"] += 1
+    write_json(run.data, data)
+    report = write_report(run).read_text()
+    assert "Stage train:\n\n| class |" in report
+    assert "Stage tune:\n\n| class |" in report
+
+
+def test_pictures_exist_and_links_are_relative(run: RunFolder) -> None:
+    report = run.report.read_text()
+    links = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", report)
+    assert {Path(link).name for link in links} == PLOTS | {"augmented.png"}
+    assert {file.name for file in run.plots.iterdir()} == PLOTS
+    for link in links:
+        with Image.open(run.path / link) as image:
+            image.load()
+    assert "![training images after augmentation](samples/augmented.png)" in report
+    assert "predictions.png" not in report
+
+
+def test_report_says_what_was_run_and_how_to_repeat_it(run: RunFolder) -> None:
+    report = run.report.read_text()
+    assert report.startswith("# vgg_emotion_tune 20250102-030405\n")
+    assert "SYNTHETIC" not in report
+    assert "LEAKAGE" not in report
+    assert "| model | vggnet, 1,200,000 parameters |" in report
+    assert "| training time | 5 min 50 s, 28 epochs |" in report
+    assert "| seed | 42, deterministic |" in report
+    assert "`0123abc`, with changes that are not committed" in report
+    assert f"```yaml\n{run.config.read_text().rstrip()}\n```" in report
+    assert f"cvlab train {run.path}/config.yaml" in report
+    assert "- Stage train: WARNING: class contempt has 9 samples" in report
+    assert "- Overfitting: " in report
+    assert "[model.json](model.json)" in report
+
+
+def test_the_same_files_give_the_same_bytes(run: RunFolder, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in [run.report, *run.plots.iterdir()]}
+    write_report(run)
+    assert {path: path.read_bytes() for path in [run.report, *run.plots.iterdir()]} == before
+
+
+def test_synthetic_data_are_named_first_in_title_text_and_figures(tmp_path: Path, small: RunFolder) -> None:
+    write_report(small)
+    plain = (small.plots / "roc.png").read_bytes()
+    edit(small.data, synthetic=True)
+    lines = write_report(small).read_text().splitlines()
+    assert lines[0].startswith("# SYNTHETIC SAMPLE DATA: ")
+    assert lines[2].startswith("> **SYNTHETIC SAMPLE DATA.** ")
+    assert "say nothing about real images" in lines[2]
+    assert (small.plots / "roc.png").read_bytes() != plain
+
+
+def test_leaks_are_a_red_block_before_everything_else(small: RunFolder) -> None:
+    edit(small.data, leaks=["group <b>x</b>\nin train and val", "image 2"])
+    report = write_report(small).read_text()
+    red = report.split("\n\n")[1]
+    assert red.startswith('<p style="color:red"><b>LEAKAGE (data.allow_leakage is on): 2 findings;')
+    assert "<li>group &lt;b&gt;x&lt;/b&gt;\\nin train and val</li>\n<li>image 2</li>" in red
+
+
+def test_without_test_the_report_shows_val_and_says_so(small: RunFolder) -> None:
+    small.predictions("test").unlink()
+    report = write_report(small).read_text()
+    assert "There is no test split" in report
+    assert "## Results by class (val)" in report
+    assert "![ROC curves (val)](plots/roc.png)" in report
+
+
+def test_without_val_the_report_shows_test_alone(small: RunFolder) -> None:
+    small.predictions("val").unlink()
+    report = write_report(small).read_text()
+    assert "| metric | test |" in report
+    assert "There is no test split" not in report
+
+
+def test_without_predictions_it_says_what_to_run_first(small: RunFolder) -> None:
+    small.predictions("val").unlink()
+    small.predictions("test").unlink()
+    with pytest.raises(RunFolderError, match=r"no predictions of test or val.*cvlab evaluate .*20250102-030405` first"):
+        write_report(small)
+    assert not small.report.exists()
+
+
+def test_undefined_values_are_called_undefined_with_the_reason(small: RunFolder) -> None:
+    scores = np.tile([0.9, 0.1], (4, 1))
+    write_predictions(small.predictions("test"), np.zeros(4, dtype=np.int64), scores, ("no", "yes"))
+    report = write_report(small).read_text()
+    cells = {row[0]: row[2] for row in rows(report, "Results")}
+    assert cells["Matthews correlation"] == "undefined (every sample is of one class)"
+    assert cells["macro ROC AUC"] == "undefined (not defined for any class)"
+    assert "- test, macro precision: precision is undefined for yes and counts as 0." in report
+    by_class = rows(report, "Results by class (test)")
+    assert by_class[1][:3] == ["yes", "undefined (never predicted)", "undefined (no sample is of this class)"]
+    assert "nan" not in report
+
+
+def test_hostile_names_stay_text(tmp_path: Path) -> None:
+    names = ("a|b", "<script>", "`tick`", "line\nbreak", "*bold* __x__", "$x$ &amp;", "[a](b)", "\\|")
+    shown = [*names[:3], r"line\nbreak", *names[4:]]
+    run = fake_run(tmp_path, names=names, samples=120, stages=("one", "two|<b>"), synthetic=True)
+    tokens = MarkdownIt("commonmark").enable("table").parse(write_report(run).read_text())
+    cells = [
+        "".join(child.content for child in tokens[place + 1].children or [])
+        for place, token in enumerate(tokens)
+        if token.type == "td_open"
+    ]
+    for name in shown:
+        assert cells.count(name) == 2
+    assert cells.count("two|<b>") == 4
+    kinds = {child.type for token in tokens for child in token.children or []}
+    assert kinds <= {
+        "text",
+        "text_special",
+        "code_inline",
+        "image",
+        "link_open",
+        "link_close",
+        "strong_open",
+        "strong_close",
+    }
+    assert not any(token.type == "html_block" for token in tokens)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("data.json", "{", "expected JSON"),
+        ("data.json", "[]", "expected a JSON object, received list"),
+        ("metrics.jsonl", '{"stage": "train", "epoch": 1}\n{"sta', "line 2: is damaged"),
+        ("metrics.jsonl", "3\n", "line 1: expected an object with 'stage' and 'epoch'"),
+        ("config.yaml", "a: [", "cannot be read as YAML"),
+        ("config.yaml", "- a\n", "expected a mapping"),
+        ("config.yaml", "task: {name: clasification}\n", "received 'clasification'; did you mean 'classification'?"),
+        ("config.yaml", "name: x\n", "task.name: expected one of 'classification', received None"),
+    ],
+)
+def test_damaged_files_are_named(small: RunFolder, name: str, content: str, message: str) -> None:
+    (small.path / name).write_text(content)
+    with pytest.raises(RunFolderError) as caught:
+        write_report(small)
+    assert str(caught.value).startswith(f"{small.path / name}: ")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["data.json", "model.json", "environment.json"])
+def test_missing_files_are_named(small: RunFolder, name: str) -> None:
+    (small.path / name).unlink()
+    with pytest.raises(RunFolderError, match=f"{name}: cannot be read"):
+        write_report(small)
+
+
+def test_before_and_after_must_speak_of_the_same_samples(tmp_path: Path) -> None:
+    run = fake_run(tmp_path, names=("no", "yes"), samples=60)
+    path = run.predictions("val", moment="tune-after")
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-1]))
+    with pytest.raises(RunFolderError, match="expected the same samples and classes"):
+        write_report(run)
+
+
+def test_a_run_that_failed_or_has_no_history_says_so(small: RunFolder) -> None:
+    edit(small.status, status="failed", reason="the loss is no number")
+    small.history.unlink()
+    shutil.rmtree(small.pictures)
+    report = write_report(small).read_text()
+    assert "**This run is not complete: failed (the loss is no number).**" in report
+    assert "curve_loss" not in report
+    assert "| training time | 0.0 s, 0 epochs |" in report
+
+
+def test_report_needs_neither_tensorflow_nor_pyplot(small: RunFolder) -> None:
+    program = (
+        "import sys, json; from pathlib import Path; from cvlab.run_folder import RunFolder;"
+        "from cvlab.report import write_report; write_report(RunFolder.open(Path(sys.argv[1])));"
+        "print(json.dumps([m for m in ('tensorflow', 'keras', 'matplotlib.pyplot', 'pandas') if m in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(small.path)], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("a|b`c`<d>", r"a\|b\`c\`\<d\>"),
+        ("snake_case _x_", r"snake_case \_x\_"),
+        ("two\nlines\t", r"two\\nlines\\t"),
+        (r"back\slash & [x](y)", r"back\\slash \& \[x\](y)"),
+        (None, "None"),
+    ],
+)
+def test_md(text: object, escaped: str) -> None:
+    assert md(text) == escaped
+
+
+def test_code_and_blocks_survive_back_quotes() -> None:
+    assert code("a") == "`a`"
+    assert code("`a``") == "``` `a`` ```"
+    assert code("a|b") == r"`a\|b`"
+    assert code("") == "(empty)"
+    assert block("x\n```\ny\n", "yaml") == "````yaml\nx\n```\ny\n````"
+
+
+def test_numbers_tables_and_times() -> None:
+    assert number({"value": 0.12345}) == "0.123"
+    assert number({"value": 1234}) == "1,234"
+    assert number({"value": None, "reason": "a|b"}) == r"undefined (a\|b)"
+    assert change({"value": 0.5}, {"value": 0.25}) == "0.500 → 0.250 (-0.250)"
+    assert change({"value": None, "reason": "x"}, {"value": 0.25}) == "undefined (x) → 0.250"
+    assert (
+        table(["a", "b", "c"], [["1", "2", "3"]], text_columns=2)
+        == "| a | b | c |\n| --- | --- | ---: |\n| 1 | 2 | 3 |"
+    )
+    assert [duration(value) for value in (0.04, 59.4, 61, 3725)] == ["0.0 s", "59.4 s", "1 min 01 s", "1 h 02 min"]
+
+
+def test_the_configuration_in_the_report_reads_back(run: RunFolder) -> None:
+    yaml_block = run.report.read_text().split("```yaml\n")[1].split("\n```")[0]
+    assert yaml.safe_load(yaml_block) == yaml.safe_load(run.config.read_text())
