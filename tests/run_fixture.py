@@ -113,18 +113,21 @@ def _write_records(
     synthetic: bool,
     leaks: tuple[str, ...],
 ) -> None:
+    tune = {"data": {"name": "image_folder", "root": ["/data/emotion/tune", "/data/more"]}}
     config = {
         "name": "vgg_emotion_tune",
         "seed": 42,
         "task": {"name": "classification"},
-        "data": {"name": "image_folder", "root": "data/emotion/train", "allow_leakage": bool(leaks)},
+        "data": {"name": "image_folder", "root": ["/data/emotion/train"], "allow_leakage": bool(leaks)},
         "model": {"name": "vggnet", "dropout": 0.5, "batchnorm": True},
-        "stages": [{"name": stage, "epochs": 24} for stage in stages],
+        "stages": [{"name": stage, "epochs": 24, **own} for stage, own in zip(stages, ({}, tune), strict=False)],
+        "evaluate": {"top_k": 2},
     }
     write_text(run.config, yaml.safe_dump(config, sort_keys=False))
     environment = {
-        "command": "cvlab train configs/vgg_emotion_tune.yaml",
-        "versions": {"cvlab": "0.1.0", "keras": "3.12.0", "python": "3.11.7"},
+        "command": ["cvlab", "train", "configs/vgg_emotion_tune.yaml"],
+        "python": "3.11.7",
+        "versions": {"cvlab": "0.1.0", "keras": "3.12.0"},
         "git": {"commit": "0123abc", "dirty": True},
         "device": "CPU, 2 cores",
         "precision": "mixed_bfloat16",
@@ -137,7 +140,8 @@ def _write_records(
             "stage": stage,
             "counts": counts,
             "images": sum(sum(by_class.values()) for by_class in counts.values()),
-            "unmatched_groups": {"count": 3, "of": 1600} if number == 0 else None,
+            "groups": 540,
+            "unmatched_groups": 3,
             "notes": ["3 images were converted from RGBA"],
             "warnings": ["class contempt has 9 samples"] if number == 0 else [],
         }

@@ -17,9 +17,8 @@ from PIL import Image
 from cvlab.errors import RunFolderError
 from cvlab.metrics.classification import classification_metrics, classification_text, read_predictions
 from cvlab.report import write_report
-from cvlab.report_text import block, change, code, duration, md, number, table
 from cvlab.run_folder import RunFolder, read_json, write_json
-from run_fixture import fake_run, write_predictions
+from tests.run_fixture import fake_run, write_predictions
 
 PLOTS = {
     "confusion_counts.png",
@@ -112,16 +111,6 @@ def test_samples_are_counted_by_split_and_class_once_when_stages_agree(run: RunF
     assert len(cells) == 9
 
 
-def test_stages_that_differ_have_a_table_each(tmp_path: Path) -> None:
-    run = fake_run(tmp_path, samples=200)
-    data = read_json(run.data)
-    data["stages"][1]["counts"]["train"]["fear"] += 1
-    write_json(run.data, data)
-    report = write_report(run).read_text()
-    assert "Stage train:\n\n| class |" in report
-    assert "Stage tune:\n\n| class |" in report
-
-
 def test_pictures_exist_and_links_are_relative(run: RunFolder) -> None:
     report = run.report.read_text()
     links = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", report)
@@ -140,6 +129,12 @@ def test_report_says_what_was_run_and_how_to_repeat_it(run: RunFolder) -> None:
     assert "SYNTHETIC" not in report
     assert "LEAKAGE" not in report
     assert "| model | vggnet, 1,200,000 parameters |" in report
+    assert "| data | image_folder, `/data/emotion/train` |" in report
+    assert "| data of stage tune | image_folder, `/data/emotion/tune`, `/data/more` |" in report
+    assert "| python | 3.11.7 |\n| cvlab | 0.1.0 |" in report
+    assert "| command | `cvlab train configs/vgg_emotion_tune.yaml` |" in report
+    assert "- Stage train: 1,600 images in 540 groups\n" in report
+    assert "| top 2 accuracy | " in report
     assert "| training time | 5 min 50 s, 28 epochs |" in report
     assert "| seed | 42, deterministic |" in report
     assert "`0123abc`, with changes that are not committed" in report
@@ -156,23 +151,20 @@ def test_the_same_files_give_the_same_bytes(run: RunFolder, tmp_path: Path) -> N
     assert {path: path.read_bytes() for path in [run.report, *run.plots.iterdir()]} == before
 
 
-def test_synthetic_data_are_named_first_in_title_text_and_figures(tmp_path: Path, small: RunFolder) -> None:
-    write_report(small)
-    plain = (small.plots / "roc.png").read_bytes()
-    edit(small.data, synthetic=True)
-    lines = write_report(small).read_text().splitlines()
-    assert lines[0].startswith("# SYNTHETIC SAMPLE DATA: ")
-    assert lines[2].startswith("> **SYNTHETIC SAMPLE DATA.** ")
-    assert "say nothing about real images" in lines[2]
-    assert (small.plots / "roc.png").read_bytes() != plain
-
-
-def test_leaks_are_a_red_block_before_everything_else(small: RunFolder) -> None:
-    edit(small.data, leaks=["group <b>x</b>\nin train and val", "image 2"])
-    report = write_report(small).read_text()
-    red = report.split("\n\n")[1]
+def test_what_must_not_be_overlooked_stands_first(small: RunFolder) -> None:
+    edit(small.data, synthetic=True, leaks=["group <b>x</b>\nin train and val", "image 2"])
+    edit(small.status, status="failed", reason="the loss is no number")
+    title, note, red, state, *_ = write_report(small).read_text().split("\n\n")
+    assert title == "# SYNTHETIC SAMPLE DATA: vgg_emotion_tune 20250102-030405"
+    assert note.startswith("> **SYNTHETIC SAMPLE DATA.** ")
+    assert "say nothing about real images" in note
     assert red.startswith('<p style="color:red"><b>LEAKAGE (data.allow_leakage is on): 2 findings;')
     assert "<li>group &lt;b&gt;x&lt;/b&gt;\\nin train and val</li>\n<li>image 2</li>" in red
+    assert state == "**This run is not complete: failed (the loss is no number).**"
+    for plot in small.plots.iterdir():
+        with Image.open(plot) as image:
+            alert_pixels = (np.asarray(image.convert("RGB")) == (0xB3, 0x26, 0x1E)).all(axis=2).sum()
+        assert alert_pixels > 100, plot.name
 
 
 def test_without_test_the_report_shows_val_and_says_so(small: RunFolder) -> None:
@@ -183,11 +175,21 @@ def test_without_test_the_report_shows_val_and_says_so(small: RunFolder) -> None
     assert "![ROC curves (val)](plots/roc.png)" in report
 
 
-def test_without_val_the_report_shows_test_alone(small: RunFolder) -> None:
+def test_other_data_that_were_evaluated_stand_beside_test(small: RunFolder) -> None:
     small.predictions("val").unlink()
+    small.history.unlink()
+    shutil.rmtree(small.pictures)
+    path = small.predictions("data-hos|pital")
+    scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0, 1]])
+    write_predictions(path, np.array([0, 1, 1, 1]), scores, ("no", "yes"))
     report = write_report(small).read_text()
-    assert "| metric | test |" in report
+    assert r"| metric | test | data-hos\|pital |" in report
+    assert {row[0]: row[2] for row in rows(report, "Results")}["accuracy"] == "0.750"
+    assert r"| data-hos\|pital | 0.750 |" in report
     assert "There is no test split" not in report
+    assert "curve_loss" not in report
+    assert "samples/" not in report
+    assert "| training time | 0 s, 0 epochs |" in report
 
 
 def test_without_predictions_it_says_what_to_run_first(small: RunFolder) -> None:
@@ -215,6 +217,9 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     names = ("a|b", "<script>", "`tick`", "line\nbreak", "*bold* __x__", "$x$ &amp;", "[a](b)", "\\|")
     shown = [*names[:3], r"line\nbreak", *names[4:]]
     run = fake_run(tmp_path, names=names, samples=120, stages=("one", "two|<b>"), synthetic=True)
+    data = read_json(run.data)
+    data["stages"][1]["counts"]["train"]["a|b"] += 1
+    write_json(run.data, data)
     tokens = MarkdownIt("commonmark").enable("table").parse(write_report(run).read_text())
     cells = [
         "".join(child.content for child in tokens[place + 1].children or [])
@@ -222,7 +227,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
         if token.type == "td_open"
     ]
     for name in shown:
-        assert cells.count(name) == 2
+        assert cells.count(name) == 3, "a table of samples for each stage, as they differ, and the results by class"
     assert cells.count("two|<b>") == 4
     kinds = {child.type for token in tokens for child in token.children or []}
     assert kinds <= {
@@ -275,16 +280,6 @@ def test_before_and_after_must_speak_of_the_same_samples(tmp_path: Path) -> None
         write_report(run)
 
 
-def test_a_run_that_failed_or_has_no_history_says_so(small: RunFolder) -> None:
-    edit(small.status, status="failed", reason="the loss is no number")
-    small.history.unlink()
-    shutil.rmtree(small.pictures)
-    report = write_report(small).read_text()
-    assert "**This run is not complete: failed (the loss is no number).**" in report
-    assert "curve_loss" not in report
-    assert "| training time | 0.0 s, 0 epochs |" in report
-
-
 def test_report_needs_neither_tensorflow_nor_pyplot(small: RunFolder) -> None:
     program = (
         "import sys, json; from pathlib import Path; from cvlab.run_folder import RunFolder;"
@@ -294,41 +289,6 @@ def test_report_needs_neither_tensorflow_nor_pyplot(small: RunFolder) -> None:
     done = subprocess.run([sys.executable, "-c", program, str(small.path)], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
     assert done.stderr == ""
-
-
-@pytest.mark.parametrize(
-    ("text", "escaped"),
-    [
-        ("a|b`c`<d>", r"a\|b\`c\`\<d\>"),
-        ("snake_case _x_", r"snake_case \_x\_"),
-        ("two\nlines\t", r"two\\nlines\\t"),
-        (r"back\slash & [x](y)", r"back\\slash \& \[x\](y)"),
-        (None, "None"),
-    ],
-)
-def test_md(text: object, escaped: str) -> None:
-    assert md(text) == escaped
-
-
-def test_code_and_blocks_survive_back_quotes() -> None:
-    assert code("a") == "`a`"
-    assert code("`a``") == "``` `a`` ```"
-    assert code("a|b") == r"`a\|b`"
-    assert code("") == "(empty)"
-    assert block("x\n```\ny\n", "yaml") == "````yaml\nx\n```\ny\n````"
-
-
-def test_numbers_tables_and_times() -> None:
-    assert number({"value": 0.12345}) == "0.123"
-    assert number({"value": 1234}) == "1,234"
-    assert number({"value": None, "reason": "a|b"}) == r"undefined (a\|b)"
-    assert change({"value": 0.5}, {"value": 0.25}) == "0.500 → 0.250 (-0.250)"
-    assert change({"value": None, "reason": "x"}, {"value": 0.25}) == "undefined (x) → 0.250"
-    assert (
-        table(["a", "b", "c"], [["1", "2", "3"]], text_columns=2)
-        == "| a | b | c |\n| --- | --- | ---: |\n| 1 | 2 | 3 |"
-    )
-    assert [duration(value) for value in (0.04, 59.4, 61, 3725)] == ["0.0 s", "59.4 s", "1 min 01 s", "1 h 02 min"]
 
 
 def test_the_configuration_in_the_report_reads_back(run: RunFolder) -> None:

@@ -135,9 +135,7 @@ def _carry_out(
         network, weights = initial_network(experiment, task, data.class_names)
         model = network.connect(experiment.stages[state.stage])
         write_json(run.model, _model_json(network, experiment))
-        print_summary(
-            experiment, data, task, model, machine=machine, run=run, weights=weights, console=console
-        )
+        print_summary(experiment, data, task, model, machine=machine, run=run, weights=weights, console=console)
         _train_stages(run, experiment, data, task, network, state, console)
         _evaluate_and_report(run, experiment, console)
     _print_end(run, experiment, console)
@@ -268,7 +266,7 @@ def _write_status(run: RunFolder, status: str, reason: str, synthetic: bool) -> 
 
 
 def _is_done(run: RunFolder) -> bool:
-    return run.status.is_file() and read_json(run.status)["status"] == "done"
+    return run.status.is_file() and bool(read_json(run.status)["status"] == "done")
 
 
 def _print_end(run: RunFolder, experiment: Experiment, console: Console) -> None:

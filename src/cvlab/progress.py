@@ -71,4 +71,3 @@ class EpochProgress:
             f"{self._label}  {values}  {record['images_per_second']:.0f} images/s  {duration(record['seconds'])}"
             f"  {duration(left)} left{best}"
         )
-

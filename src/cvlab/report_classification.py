@@ -121,7 +121,12 @@ def _per_class(metrics: Metrics) -> str:
 
 def _accuracies(metrics: dict[str, Metrics]) -> str:
     rows = [
-        [md(SPLITS.get(split, split)), number(values["accuracy"]), number(values["balanced_accuracy"]), f"{values['samples']:,}"]
+        [
+            md(SPLITS.get(split, split)),
+            number(values["accuracy"]),
+            number(values["balanced_accuracy"]),
+            f"{values['samples']:,}",
+        ]
         for split, values in metrics.items()
     ]
     return table(["images", "accuracy", "balanced accuracy", "samples"], rows)

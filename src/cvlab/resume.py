@@ -84,13 +84,18 @@ def check_same_data(run: RunFolder, data: PreparedData) -> None:
 
 
 def _table_differences(saved: SampleTable, now: SampleTable) -> Sequence[str]:
-    columns = ("split", "group", "content")
-    rows = [{row[0]: row[1:] for row in zip(t.sample_id, *(getattr(t, c) for c in columns))} for t in (saved, now)]
-    before, after = rows
+    before, after = _by_id(saved), _by_id(now)
     lines = [f"{name}: is gone" for name in before if name not in after]
     lines += [f"{name}: is new" for name in after if name not in before]
     for name in before.keys() & after.keys():
-        changed = [c for c, a, b in zip(columns, before[name], after[name], strict=True) if a != b]
+        changed = [column for column, value in before[name].items() if value != after[name][column]]
         if changed:
             lines.append(f"{name}: {' and '.join(changed)} changed")
     return sorted(lines)
+
+
+def _by_id(table: SampleTable) -> dict[str, dict[str, str]]:
+    columns = {name: getattr(table, name) for name in ("split", "group", "content")}
+    return {
+        sample_id: {name: column[i] for name, column in columns.items()} for i, sample_id in enumerate(table.sample_id)
+    }

@@ -68,6 +68,16 @@ def read_json(path: Path) -> Any:
         raise RunFolderError(f"{path}: is damaged: expected JSON ({error}).") from error
 
 
+class _File:
+    """The path of a file or folder of a run."""
+
+    def __init__(self, *parts: str) -> None:
+        self.parts = parts
+
+    def __get__(self, run: RunFolder, owner: type[RunFolder]) -> Path:
+        return run.path.joinpath(*self.parts)
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The files of one run. Only names live here; who writes what stands in docs/architecture.md."""
@@ -105,21 +115,21 @@ class RunFolder:
             )
         return run
 
-    config = property(lambda self: self.path / "config.yaml")
-    environment = property(lambda self: self.path / "environment.json")
-    samples = property(lambda self: self.path / "samples.csv")
-    data = property(lambda self: self.path / "data.json")
-    history = property(lambda self: self.path / "metrics.jsonl")
-    model = property(lambda self: self.path / "model.json")
-    metrics = property(lambda self: self.path / "metrics.json")
-    status = property(lambda self: self.path / "status.json")
-    log = property(lambda self: self.path / "log.txt")
-    lock = property(lambda self: self.path / ".lock")
-    report = property(lambda self: self.path / "report.md")
-    plots = property(lambda self: self.path / "plots")
-    pictures = property(lambda self: self.path / "samples")
-    last = property(lambda self: self.path / "checkpoints" / "last.keras")
-    best = property(lambda self: self.path / "checkpoints" / "best.keras")
+    config = _File("config.yaml")
+    environment = _File("environment.json")
+    samples = _File("samples.csv")
+    data = _File("data.json")
+    history = _File("metrics.jsonl")
+    model = _File("model.json")
+    metrics = _File("metrics.json")
+    status = _File("status.json")
+    log = _File("log.txt")
+    lock = _File(".lock")
+    report = _File("report.md")
+    plots = _File("plots")
+    pictures = _File("samples")
+    last = _File("checkpoints", "last.keras")
+    best = _File("checkpoints", "best.keras")
 
     def stage_best(self, stage: str) -> Path:
         """The best checkpoint of one stage."""

@@ -10,7 +10,7 @@ from cvlab.console import Console
 from cvlab.data.decoded import cache_dir
 
 BATCH_SIZE = 16
-EPOCHS = 6
+EPOCHS = 12
 
 
 def use_sample_data(experiment: Experiment, console: Console) -> Experiment:

@@ -256,4 +256,3 @@ def make_optimizer(stage: StageConfig) -> keras.optimizers.Optimizer:
     }
     arguments = settings.model_dump(exclude={"name"})
     return classes[stage.optimizer.name](learning_rate=stage.learning_rate, **arguments)
-

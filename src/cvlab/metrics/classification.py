@@ -75,26 +75,6 @@ def mean_cross_entropy(target: NDArray[np.int64], scores: NDArray[np.float64]) -
     return float(-np.log(np.maximum(of_truth, SMALLEST_SCORE)).mean())
 
 
-def monitored(target: NDArray[Any], scores: NDArray[Any]) -> dict[str, float]:
-    """Returns loss, accuracy and balanced accuracy as `classification_metrics` defines them.
-
-    Args:
-        target: (n,) class indices, n > 0.
-        scores: (n, k) in 0..1; where they are not finite, neither is the loss.
-    """
-    right = scores.argmax(axis=1) == target
-    return {
-        "loss": _cross_entropy(target, scores),
-        "accuracy": float(right.mean()),
-        "balanced_accuracy": float(np.mean([right[target == index].mean() for index in np.unique(target)])),
-    }
-
-
-def _cross_entropy(target: NDArray[Any], scores: NDArray[Any]) -> float:
-    of_truth = np.asarray(scores, dtype=np.float64)[np.arange(len(target)), target]
-    return float(-np.log(np.maximum(of_truth, SMALLEST_SCORE)).mean())
-
-
 def _value(value: float, note: str = "") -> Cell:
     return {"value": float(value), "note": note} if note else {"value": float(value)}
 
@@ -113,7 +93,7 @@ def _overall_cells(p: ClassificationPredictions, counts: NDArray[np.int64], top_
     missing = [name for name, there in zip(p.class_names, with_samples, strict=True) if not there]
     note = f"mean over the classes with samples, so without {_names(missing)}" if missing else ""
     return {
-        "loss": _value(_cross_entropy(p.target, p.scores)),
+        "loss": _value(mean_cross_entropy(p.target, p.scores)),
         "accuracy": _value((p.target == p.predicted).mean()),
         "balanced_accuracy": _value(recalls.mean(), note),
         "cohen_kappa": _cohen_kappa(p),
@@ -230,12 +210,6 @@ def classification_text(p: ClassificationPredictions) -> str:
             undefined.append(f"{what} of {names}")
     line = f"Undefined, shown as 0.000: {'; '.join(undefined)}." if undefined else "Every value is defined."
     return f"{report}\n{line}\n"
-
-
-def mean_cross_entropy(target: NDArray[np.int64], scores: NDArray[np.float64]) -> float:
-    """Returns the mean of -ln(score of the true class), natural logarithm; a score below 1e-7 counts as 1e-7."""
-    of_truth = scores[np.arange(len(target)), target]
-    return float(-np.log(np.maximum(of_truth, SMALLEST_SCORE)).mean())
 
 
 def monitored(target: NDArray[np.int64], scores: NDArray[np.float64]) -> dict[str, float]:

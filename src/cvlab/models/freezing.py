@@ -44,7 +44,7 @@ def _frozen_layers(backbone: keras.Model, trainable: Any) -> int:
         names = [layer.name for layer in backbone.layers]
         if amount not in names:
             raise _misfit(f"expected the name of a layer of the backbone, received '{amount}'", amount, names)
-        return names.index(amount)
+        return int(names.index(amount))
     if form == "fraction":
         return round((1 - amount) * total)
     if amount > total:

@@ -123,7 +123,8 @@ class Classification:
         labels = self.labels(table)
         if self._sigmoid:
             return labels[:, None].astype(np.float32)
-        return np.eye(len(self.class_names), dtype=np.float32)[labels]
+        one_hot: np.ndarray = np.eye(len(self.class_names), dtype=np.float32)[labels]
+        return one_hot
 
     def class_weights(self, table: SampleTable) -> dict[str, float] | None:
         """The weight of each class in the loss, from the training samples in `table`; balanced is n / (k n_c)."""

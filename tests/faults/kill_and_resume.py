@@ -1,0 +1,174 @@
+"""Kills real trainings at random instants, resumes them, and compares them bit for bit with one that ran through.
+
+Run it with `python -m tests.faults.kill_and_resume --kills 30`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from cvlab.data.synthetic import emotion
+
+CONFIG = """
+name: toy
+seed: 7
+task: {name: classification, class_weights: balanced, loss: {name: cross_entropy, label_smoothing: 0.1}}
+data:
+  name: image_folder
+  root: DATA/train
+  image_size: [32, 32]
+  split: {train: 0.7, val: 0.15, test: 0.15, group_pattern: '(.+)_\\d+$'}
+augment:
+  - {name: Affine, p: 1.0, rotate: [-20, 20], translate_percent: [-0.1, 0.1], border_mode: replicate}
+  - {name: HorizontalFlip, p: 0.5}
+model: {name: vggnet, width: 0.25, dense_units: [16]}
+train:
+  batch_size: 8
+  precision: PRECISION
+  optimizer: {name: adam, global_clipnorm: 5.0}
+  early_stopping: {patience: 3, start_after_steps: 0}
+  reduce_lr: {factor: 0.5, patience: 1, start_after_steps: 0}
+  save_every_minutes: 0.02
+stages:
+  - {name: train, epochs: 4, learning_rate: 0.02, schedule: {name: cosine, warmup_epochs: 0.5}}
+  - {name: tune, epochs: 3, learning_rate: 1e-3, data: {root: DATA/tune}, optimizer: {name: sgd}}
+"""
+
+
+def write_experiment(folder: Path, *, precision: str) -> Path:
+    """Draws two small data sets and writes a configuration with everything that resuming must get right."""
+    for domain, name in enumerate(("train", "tune")):
+        emotion.write(folder / "data" / name, identities=8, images_per_identity=16, image_size=32, domain=domain)
+    config = folder / "toy.yaml"
+    config.write_text(CONFIG.replace("DATA", str(folder / "data")).replace("PRECISION", precision))
+    return config
+
+
+def start(*words: str, folder: Path) -> subprocess.Popen[bytes]:
+    """Starts cvlab in a process group of its own."""
+    environment = {**os.environ, "CVLAB_CACHE_DIR": str(folder / "cache")}
+    command = [sys.executable, "-m", "cvlab", "train", *words]
+    log = (folder / "output.txt").open("ab")
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+
+
+def run_through(config: Path, folder: Path) -> Path:
+    """Trains without interruption and returns the run folder."""
+    parent = folder / "whole"
+    process = start(str(config), "--run-dir", str(parent), folder=folder)
+    assert process.wait() == 0, (folder / "output.txt").read_text()
+    return next((parent / "toy").iterdir())
+
+
+def run_with_kills(config: Path, folder: Path, *, kills: int, seed: int, number: signal.Signals) -> Path:
+    """Trains with `kills` signals at random instants, resuming after each, and returns the run folder."""
+    parent = folder / f"killed-{seed}"
+    rng = random.Random(seed)
+    left = kills
+    while True:
+        runs = sorted((parent / "toy").glob("*/config.yaml")) if parent.is_dir() else []
+        words = ["--resume", str(runs[0].parent)] if runs else [str(config), "--run-dir", str(parent)]
+        process = start(*words, folder=folder)
+        if left and _signal_at_random(process, parent, rng, number):
+            left -= 1
+            continue
+        code = process.wait()
+        assert code == 0, (code, (folder / "output.txt").read_text()[-3000:])
+        return next(path.parent for path in (parent / "toy").glob("*/config.yaml"))
+
+
+def _signal_at_random(
+    process: subprocess.Popen[bytes], parent: Path, rng: random.Random, number: signal.Signals
+) -> bool:
+    """Signals the process some time after its training began; returns whether it was still running."""
+    status = {path: path.stat().st_mtime_ns for path in parent.glob("toy/*/status.json")}
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        now = {path: path.stat().st_mtime_ns for path in parent.glob("toy/*/status.json")}
+        if now != status:
+            break
+        time.sleep(0.05)
+    time.sleep(rng.uniform(0, 6))
+    if process.poll() is not None:
+        return False
+    os.killpg(process.pid, number)
+    process.wait()
+    return True
+
+
+def differences(a: Path, b: Path) -> list[str]:
+    """Returns in what two runs differ; times are not compared."""
+    found = []
+    for name in ("last.keras", "best.keras", "train.best.keras", "tune.best.keras"):
+        first, second = arrays(a / "checkpoints" / name), arrays(b / "checkpoints" / name)
+        if first.keys() != second.keys():
+            found.append(f"{name}: other arrays")
+        found += [f"{name}: {key}" for key in first if not np.array_equal(first[key], second.get(key))]
+    if training_state(a) != training_state(b):
+        found.append("last.keras: state")
+    files = [path.relative_to(a) for path in (a / "predictions").rglob("*.csv")]
+    files += [Path("metrics.json"), Path("samples.csv"), Path("data.json"), Path("model.json")]
+    found += [str(name) for name in files if (a / name).read_bytes() != (b / name).read_bytes()]
+    histories = [without_times([json.loads(line) for line in (run / "metrics.jsonl").open()]) for run in (a, b)]
+    if histories[0] != histories[1]:
+        found.append("metrics.jsonl")
+    return found
+
+
+def arrays(path: Path) -> dict[str, np.ndarray]:
+    """Reads every array of a checkpoint: weights, and the state of the optimizer if it is there."""
+    found: dict[str, np.ndarray] = {}
+    with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as file, h5py.File(file) as weights:
+        weights.visititems(lambda name, item: found.update({name: item[()]}) if hasattr(item, "shape") else None)
+    return found
+
+
+def training_state(run: Path) -> dict[str, Any]:
+    """The state inside `last.keras` without times."""
+    with zipfile.ZipFile(run / "checkpoints" / "last.keras") as archive:
+        state: dict[str, Any] = json.loads(archive.read("cvlab_state.json"))["training"]
+    return {**state, "history": without_times(state["history"]), "seconds": 0}
+
+
+def without_times(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Drops what depends on the speed of the machine."""
+    times = ("seconds", "images_per_second")
+    return [{key: value for key, value in record.items() if key not in times} for record in history]
+
+
+def main() -> None:
+    """Kills and compares, for each precision."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--each", type=int, default=5, help="kills in one run")
+    parser.add_argument("--precision", default="mixed_bfloat16", help="float32, mixed_float16 or mixed_bfloat16")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        config = write_experiment(folder, precision=arguments.precision)
+        whole = run_through(config, folder)
+        print(f"uninterrupted run: {len((whole / 'metrics.jsonl').read_text().splitlines())} epochs", flush=True)
+        for seed in range(arguments.kills // arguments.each):
+            killed = run_with_kills(config, folder, kills=arguments.each, seed=seed, number=signal.SIGKILL)
+            found = differences(whole, killed)
+            print(f"run {seed}: {arguments.each} kills, {'; '.join(found) or 'bit-identical'}", flush=True)
+            if found:
+                sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
