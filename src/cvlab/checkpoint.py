@@ -8,6 +8,7 @@ of the seed generators (dropout), the running means of the epoch, patience count
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,8 +74,11 @@ def load_weights(model: keras.Model, path: Path) -> None:
     """
     read_state(path)
     try:
-        model.load_weights(path)
-    except (ValueError, KeyError, OSError) as error:
+        with warnings.catch_warnings():
+            # Keras only warns of parts that it does not find in the file, and leaves them as they were.
+            warnings.simplefilter("error", UserWarning)
+            model.load_weights(path)
+    except (ValueError, KeyError, OSError, UserWarning) as error:
         raise RunFolderError(f"{path}: does not fit the network of this run ({error}).") from error
 
 

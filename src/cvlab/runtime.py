@@ -49,6 +49,8 @@ def start(*, device: str, precision: Precision, seed: int, deterministic: bool, 
         import keras
         import tensorflow as tf
 
+        # Names of layers count up in a process; a second run in it is to have those of the first.
+        keras.utils.clear_session()
         gpu = _choose_gpu(tf, device)
         keras.utils.set_random_seed(seed)
         if deterministic:

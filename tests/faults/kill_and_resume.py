@@ -123,8 +123,7 @@ def differences(a: Path, b: Path) -> list[str]:
     files = [path.relative_to(a) for path in (a / "predictions").rglob("*.csv")]
     files += [Path("metrics.json"), Path("samples.csv"), Path("data.json"), Path("model.json")]
     found += [str(name) for name in files if (a / name).read_bytes() != (b / name).read_bytes()]
-    histories = [without_times([json.loads(line) for line in (run / "metrics.jsonl").open()]) for run in (a, b)]
-    if histories[0] != histories[1]:
+    if history(a) != history(b):
         found.append("metrics.jsonl")
     return found
 
@@ -144,10 +143,15 @@ def training_state(run: Path) -> dict[str, Any]:
     return {**state, "history": without_times(state["history"]), "seconds": 0}
 
 
-def without_times(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def history(run: Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl` without times."""
+    return without_times([json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()])
+
+
+def without_times(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Drops what depends on the speed of the machine."""
     times = ("seconds", "images_per_second")
-    return [{key: value for key, value in record.items() if key not in times} for record in history]
+    return [{key: value for key, value in record.items() if key not in times} for record in records]
 
 
 def main() -> None:

@@ -1,0 +1,177 @@
+"""Every model, on toy shapes: it builds, counts, saves, reloads and runs in mixed precision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cvlab import registry
+from cvlab.config import DataConfig, StageConfig
+from cvlab.errors import ConfigError
+
+pytestmark = pytest.mark.tensorflow
+
+AFFECT = ("alexnet", "vggnet", "mobilenet")
+TOTALS = {"alexnet": (3_464_952, 3_460_120), "vggnet": (3_753_016, 3_747_448), "mobilenet": (3_237_064, 3_215_176)}
+TWO_OUTPUTS = {"alexnet": 3_458_802, "vggnet": 3_746_866, "mobilenet": 3_230_914}
+WITHOUT_BATCHNORM = {"alexnet": 3_457_704, "vggnet": 3_744_664}
+
+
+def stage(**settings: Any) -> StageConfig:
+    return StageConfig(name="s", epochs=1, learning_rate=1e-3, data=DataConfig(name="none"), **settings)
+
+
+def network(name: str, *, size: int = 32, outputs: int = 4, **settings: Any) -> Any:
+    import keras
+
+    from cvlab.models.network import build_network
+
+    config = registry.load(registry.MODELS, name).Config(**settings)
+    output = keras.layers.Dense(outputs, activation="softmax", dtype="float32")
+    return build_network(config, image_size=(size, size), output=output)
+
+
+def images(count: int, size: int = 32) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", AFFECT)
+def test_parameters_are_those_of_the_paper(name: str) -> None:
+    from cvlab.models.network import parameter_counts
+
+    assert parameter_counts(network(name, size=128, outputs=8).connect(stage())) == TOTALS[name]
+    assert parameter_counts(network(name, size=128, outputs=2).connect(stage()))[0] == TWO_OUTPUTS[name]
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_BATCHNORM))
+def test_parameters_without_batchnorm_are_those_of_the_plain_tables(name: str) -> None:
+    from cvlab.models.network import parameter_counts
+
+    model = network(name, size=128, outputs=8, batchnorm=False).connect(stage())
+    assert parameter_counts(model) == (WITHOUT_BATCHNORM[name],) * 2
+
+
+@pytest.mark.parametrize("name", sorted(registry.MODELS))
+def test_a_saved_model_opens_without_cvlab_and_predicts_the_same(name: str, tmp_path: Path) -> None:
+    import keras
+
+    model = network(name, width=0.25).connect(stage())
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    x = images(3)
+    scores = model.predict(x, verbose=0)
+    np.testing.assert_array_equal(scores, again.predict(x, verbose=0))
+    np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("name", sorted(registry.MODELS))
+def test_mixed_precision_keeps_weights_and_scores_in_float32(name: str, precision: str) -> None:
+    import keras
+
+    keras.config.set_dtype_policy(precision)
+    try:
+        model = network(name, width=0.25).connect(stage())
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert model.get_layer("backbone").layers[1].compute_dtype == precision.removeprefix("mixed_")
+    assert {str(weight.dtype) for weight in model.weights} == {"float32"}
+    scores = model.predict(images(2), verbose=0)
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["tf", "torch", "caffe"])
+def test_preprocessing_equals_that_of_keras_applications(mode: str) -> None:
+    import keras
+
+    from cvlab.models.preprocessing import preprocess
+
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, preprocess(inputs, mode))  # type: ignore[arg-type]
+    x = images(2, 8).astype(np.float32)
+    expected = keras.applications.imagenet_utils.preprocess_input(x.copy(), data_format="channels_last", mode=mode)
+    np.testing.assert_allclose(model.predict(x, verbose=0), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_preprocessing_is_in_float32_under_mixed_precision() -> None:
+    import keras
+
+    from cvlab.models.preprocessing import preprocess
+
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        inputs = keras.Input((16, 16, 3))
+        model = keras.Model(inputs, preprocess(inputs, "unit"))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=3)
+    assert len(np.unique(model.predict(levels, verbose=0))) == 256
+
+
+@pytest.mark.parametrize(
+    ("trainable", "frozen"),
+    [
+        ("all", 0),
+        ("head", 41),
+        ({"first_frozen": 10}, 10),
+        ({"first_frozen": 41}, 41),
+        ({"last_layers": 5}, 36),
+        ({"fraction": 0.3}, 29),
+        ({"fraction": 1.0}, 0),
+        ({"from_layer": "here"}, 7),
+    ],
+)
+def test_freezing_freezes_the_first_layers_of_the_backbone(trainable: Any, frozen: int) -> None:
+    net = network("vggnet", width=0.25)
+    assert len(net.backbone.layers) == 41
+    net.backbone.layers[7].name = "here"
+    net.connect(stage(trainable=trainable))
+    expected = [i >= frozen for i in range(41)]
+    assert [layer.trainable for layer in net.backbone.layers] == expected
+
+
+def test_batchnorm_in_inference_mode_is_frozen_with_gamma_and_beta() -> None:
+    import keras
+
+    net = network("vggnet", width=0.25)
+    net.connect(stage(batchnorm_mode="inference"))
+    norms = [layer for layer in net.backbone.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert norms
+    assert all(not layer.trainable_variables for layer in norms)
+
+
+def test_a_frozen_backbone_is_free_of_noise_in_training() -> None:
+    """GaussianDropout stays active in a frozen layer unless the backbone is called with training=False."""
+    net = network("vggnet", width=0.25)
+    model = net.connect(stage(trainable="head"))
+    features = [np.asarray(net.backbone(images(2).astype(np.float32) / 255, training=False)) for _ in range(2)]
+    np.testing.assert_array_equal(features[0], features[1])
+    node = model.get_layer("backbone")._inbound_nodes[-1]
+    assert node.arguments.kwargs.get("training") is False
+
+
+@pytest.mark.parametrize(
+    ("trainable", "message"),
+    [
+        ({"first_frozen": 42}, "at most 41"),
+        ({"last_layers": 50}, "at most 41"),
+        ({"from_layer": "conv2d_x"}, "name of a layer"),
+    ],
+)
+def test_freezing_that_does_not_fit_is_named(trainable: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        network("vggnet", width=0.25).connect(stage(trainable=trainable))
+
+
+def test_the_table_of_layers_adds_up() -> None:
+    from cvlab.models.network import describe_model
+
+    table = describe_model(network("vggnet", width=0.25).connect(stage(trainable="head")))
+    assert sum(layer["parameters"] for layer in table["layers"]) == table["total"]
+    assert table["total"] == table["trainable"] + table["frozen"]
+    assert not any(layer["trainable"] for layer in table["layers"] if layer["name"].startswith("backbone/"))
+    assert table["layers"][0]["output_shape"] == [None, 32, 32, 3]
