@@ -23,8 +23,7 @@ def use_sample_data(experiment: Experiment, console: Console) -> Experiment:
     """
     configs = [experiment.data, *(stage.data for stage in experiment.stages)]
     source = registry.load(registry.SOURCES, experiment.data.name)
-    height, width = experiment.data.image_size
-    directory = cache_dir(experiment.data) / "samples" / f"{height}x{width}"
+    directory = cache_dir(experiment.data) / "samples"
     console.say(f"--sample: drawn sample data in {directory}")
     top, *per_stage = source.write_sample(configs[1:2] + configs[1:], directory, small=True)
     small = {"batch_size": min(BATCH_SIZE, experiment.train.batch_size)}

@@ -8,66 +8,92 @@ from dataclasses import dataclass
 
 from cvlab.data.samples import SampleTable
 
-_KINDS = {"sample_id": "sample", "group": "group", "content": "identical file"}
+_COLUMNS = {"sample_id": "sample", "group": "group", "content": "identical file"}
+_OTHER_FILE = "id"
+# What must not be followed by what: trained on and then judged by; chosen by and then tested on.
+_BORDERS = (("train", "val"), ("train", "test"), ("val", "test"))
 
 
 @dataclass(frozen=True)
 class Leak:
-    """Something that stands on both sides of a border that it must not cross."""
+    """Something that stands on both sides of a border that it must not cross.
+
+    Attributes:
+        kind: `sample`, `group`, `identical file`, or `id` (one id for files of different content).
+        name: The id, group or content hash.
+        seen_in: The split and stage where it was seen first.
+        again_in: The split and stage whose results it spoils.
+        stage: The name of that stage.
+        samples: The ids concerned.
+    """
 
     kind: str
     name: str
     seen_in: str
     again_in: str
+    stage: str
     samples: tuple[str, ...]
 
     def __str__(self) -> str:
         shown = ", ".join(self.samples[:4]) + (f" and {len(self.samples) - 4} more" if len(self.samples) > 4 else "")
         name = f" '{self.name}'" if self.kind == "group" else ""
-        return f"{self.kind}{name} stands in {self.seen_in} and in {self.again_in}: {shown}"
+        other = " (the files differ; unrelated folders need different names)" if self.kind == _OTHER_FILE else ""
+        return f"{self.kind}{name} stands in {self.seen_in} and in {self.again_in}: {shown}{other}"
 
 
 def find_leaks(stages: Sequence[SampleTable], *, before: Sequence[SampleTable] = ()) -> list[Leak]:
     """Finds every group, id and identical file that crosses splits or stages.
 
-    Within a stage the three splits must share nothing. What an earlier stage trained on or chose its weights by
-    (or the run that `init_from` names) must not stand in a later stage's validation or test split; what it chose
-    its weights by may be trained on later, but not tested on.
+    Within a stage the three splits must share nothing. What an earlier stage trained on (or the run that
+    `init_from` names) must not stand in a later stage's validation or test split; what it chose its weights by
+    may be trained on later, but not tested on.
 
     Args:
         stages: The tables of this run's stages, in order.
         before: The tables of the stages of earlier runs whose weights this run starts from.
     """
     leaks: list[Leak] = []
-    history: list[SampleTable] = list(before)
+    history = [(table, " of an earlier run") for table in before]
     for table in stages:
-        leaks += _within(table)
-        for earlier in history:
-            leaks += _across(earlier, table)
-        history.append(table)
+        for earlier, whose in [*history, (table, "")]:
+            for first, second in _BORDERS:
+                leaks += _shared(earlier.of_split(first), whose, table.of_split(second))
+        history.append((table, ""))
     return list(dict.fromkeys(leaks))
 
 
-def _within(table: SampleTable) -> Iterable[Leak]:
-    pairs = [("train", "val"), ("train", "test"), ("val", "test")]
-    return (leak for first, second in pairs for leak in _shared(table, first, table, second))
+def find_collisions(stages: Sequence[SampleTable]) -> list[str]:
+    """Finds ids that stand for files of different content in different stages: roots of the same name."""
+    first: dict[str, tuple[str, str]] = {}
+    found: dict[str, str] = {}
+    for table in stages:
+        for sample_id, path, content in zip(table.sample_id, table.path, table.content, strict=True):
+            path_before, content_before = first.setdefault(sample_id, (path, content))
+            if content != content_before:
+                found.setdefault(sample_id, f"{sample_id}: {path_before} and {path}")
+    return [found[sample_id] for sample_id in sorted(found)]
 
 
-def _across(earlier: SampleTable, later: SampleTable) -> Iterable[Leak]:
-    pairs = [("train", "val"), ("train", "test"), ("val", "test")]
-    return (leak for first, second in pairs for leak in _shared(earlier, first, later, second))
-
-
-def _shared(a: SampleTable, split_a: str, b: SampleTable, split_b: str) -> Iterable[Leak]:
-    side_a, side_b = a.of_split(split_a), b.of_split(split_b)
+def _shared(earlier: SampleTable, whose: str, later: SampleTable) -> Iterable[Leak]:
+    """Finds what two tables of one split each have in common; the same samples once."""
     already: set[tuple[str, ...]] = set()
-    for column, kind in _KINDS.items():
-        found_a, found_b = _by_value(side_a, column), _by_value(side_b, column)
-        for value in sorted(found_a.keys() & found_b.keys()):
-            samples = tuple(dict.fromkeys([*found_a[value], *found_b[value]]))
-            if samples not in already:
-                already.add(samples)
-                yield Leak(kind, value, _where(side_a, split_a), _where(side_b, split_b), samples)
+    content, content_again = (dict(zip(side.sample_id, side.content, strict=True)) for side in (earlier, later))
+    for column, kind in _COLUMNS.items():
+        found, again = _by_value(earlier, column), _by_value(later, column)
+        for value in sorted(found.keys() & again.keys()):
+            samples = tuple(dict.fromkeys([*found[value], *again[value]]))
+            if samples in already:
+                continue
+            already.add(samples)
+            other = column == "sample_id" and content[value] != content_again[value]
+            yield Leak(
+                _OTHER_FILE if other else kind,
+                value,
+                f"{earlier.split[0]} of stage '{earlier.stage[0]}'{whose}",
+                f"{later.split[0]} of stage '{later.stage[0]}'",
+                later.stage[0],
+                samples,
+            )
 
 
 def _by_value(table: SampleTable, column: str) -> dict[str, list[str]]:
@@ -76,7 +102,3 @@ def _by_value(table: SampleTable, column: str) -> dict[str, list[str]]:
         if value:
             found[value].append(sample)
     return found
-
-
-def _where(table: SampleTable, split: str) -> str:
-    return f"{split} of stage '{table.stage[0]}'"

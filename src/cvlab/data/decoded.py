@@ -44,7 +44,8 @@ class DecodedSamples:
 
     def pixels(self) -> np.ndarray:
         """Returns the images of all samples, in memory."""
-        return self.images[self.rows]
+        pixels: np.ndarray = self.images[self.rows]
+        return pixels
 
     def batches(self, batch_size: int, *, seed: tuple[int, ...]) -> Batches:
         """Returns plain batches in the order of the table, for prediction."""
@@ -76,7 +77,10 @@ def decode_all(table: SampleTable, config: DataConfig, console: Console) -> Deco
     cache = open_images(table, config, console)
     bad = unreadable(table, cache)
     if bad:
-        raise DataError(f"{counted(len(bad), 'file')} cannot be read as an image:\n{listing(list(bad.values()))}")
+        raise DataError(
+            f"{counted(len(bad), 'file')} cannot be read as an image:\n{listing(list(bad.values()))}\n"
+            "Repair or remove them."
+        )
     return DecodedSamples(table, cache.images, cache.rows(list(table.content)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,8 +16,11 @@ from cvlab.data.decode import EXTENSIONS
 from cvlab.data.samples import new_table
 from cvlab.data.source import LoadedSource, find_groups, is_synthetic
 from cvlab.errors import DataError, counted, did_you_mean, listing
+from cvlab.text import printable
 
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+LAYOUTS = "root/<class>/* or root/<split>/<class>/*, with the splits train, val (or valid, validation) and test"
+DRAWN_SIZES = (32, 1024)
 
 
 def _one_or_many(value: Any) -> Any:
@@ -58,14 +62,14 @@ def load(config: Config) -> LoadedSource:
     Raises:
         DataError: A folder is missing or empty, there are fewer than two classes, or the layouts differ.
     """
-    parts = [part for root in config.root for part in _parts(root)]
+    notes: list[str] = []
+    parts = [part for root in config.root for part in _parts(root, notes)]
     layouts = {split is None for _, _, split in parts}
     if len(layouts) > 1:
         raise DataError(
             "data.root: expected roots of one layout, received some with split folders (train, val, test) and some "
             "without. To merge split folders into one pool, name each of them: root: [DIR/train, DIR/test]."
         )
-    notes: list[str] = []
     class_names = _class_names(config, [folder for _, folder, _ in parts], notes)
     rows = [
         (f"{root.name}/{path.relative_to(root).as_posix()}", path, name, split or "")
@@ -87,49 +91,96 @@ def load(config: Config) -> LoadedSource:
     )
 
 
-def _parts(root: Path) -> list[tuple[Path, Path, str | None]]:
+def _parts(root: Path, notes: list[str]) -> list[tuple[Path, Path, str | None]]:
     """Returns `(root, folder that holds class folders, split)` for a root of either layout."""
-    if not root.is_dir():
-        raise DataError(f"data.root: {root}: there is no such folder. Check the path; data/README.md shows the layout.")
+    if not os.path.isdir(root):
+        raise DataError(
+            f"data.root: {printable(str(root))}: there is no such folder. Check the path; expected {LAYOUTS}."
+        )
     folders = _subfolders(root)
     if not folders:
         raise DataError(f"data.root: {root}: expected one folder a class in it, found none.")
-    if "train" in folders and set(folders) <= set(SPLIT_FOLDERS):
-        return [(root, root / name, SPLIT_FOLDERS[name]) for name in folders]
-    return [(root, root, None)]
+    stray = [name for name, is_folder in _entries(root) if not is_folder and _is_image(name)]
+    if stray:
+        first = printable(stray[0])
+        notes.append(f"{root}: {counted(len(stray), 'image')} outside the class folders left out (first: {first}).")
+    if "train" not in folders or not set(folders) <= set(SPLIT_FOLDERS):
+        return [(root, root, None)]
+    splits = [SPLIT_FOLDERS[name] for name in folders]
+    if len(set(splits)) < len(splits):
+        raise DataError(f"data.root: {root}: expected one folder for validation, found {', '.join(folders)}.")
+    return [(root, root / name, split) for name, split in zip(folders, splits, strict=True)]
+
+
+def _entries(folder: Path) -> list[tuple[str, bool]]:
+    """Returns `(name, whether it is a folder)` of everything that is not hidden, sorted."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{folder}: this folder cannot be read ({error.strerror}).") from error
 
 
 def _subfolders(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    entries = _entries(folder)
+    for name, is_folder in entries:
+        if not is_folder and not os.path.exists(folder / name):
+            raise DataError(f"{printable(str(folder / name))}: is a link to something that is not there.")
+    return [name for name, is_folder in entries if is_folder]
+
+
+def _is_image(name: str) -> bool:
+    return Path(name).suffix.lower() in EXTENSIONS
 
 
 def _class_names(config: Config, folders: Sequence[Path], notes: list[str]) -> list[str]:
-    found = sorted({name for folder in folders for name in _subfolders(folder)})
-    if config.classes is None:
-        return found
-    for name in config.classes:
+    names_in = {folder: _subfolders(folder) for folder in folders}
+    found = sorted({name for names in names_in.values() for name in names})
+    chosen = found if config.classes is None else list(config.classes)
+    for name in chosen:
         if name not in found:
             places = ", ".join(map(str, folders))
             raise DataError(f"data.classes: there is no folder '{name}' in {places}{did_you_mean(name, found)}.")
-    left_out = [name for name in found if name not in config.classes]
+    left_out = [printable(name) for name in found if name not in chosen]
     if left_out:
         notes.append(f"Class folders left out, since `data.classes` does not name them: {', '.join(left_out)}.")
-    return list(config.classes)
+    _check_spellings(chosen)
+    for folder, names in names_in.items():
+        lacking = [printable(name) for name in chosen if name not in names]
+        if lacking:
+            notes.append(f"{folder}: has no folder for {', '.join(lacking)}.")
+    return chosen
+
+
+def _check_spellings(names: Sequence[str]) -> None:
+    """Refuses two spellings of one class, as merged folders bring them together."""
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(unicodedata.normalize("NFKC", name).casefold().strip(), name)
+        if other != name:
+            raise DataError(
+                f"data.root: the class folders '{printable(other)}' and '{printable(name)}' would be two classes, but "
+                "differ only in capitals, spaces or encoding. Give them the same name, or leave one out with "
+                "`data.classes`."
+            )
 
 
 def _images(folder: Path, notes: list[str]) -> list[Path]:
-    with os.scandir(folder) as entries:
-        names = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
-    images = [folder / name for name, is_folder in names if not is_folder and Path(name).suffix.lower() in EXTENSIONS]
-    others = [name for name, is_folder in names if is_folder or Path(name).suffix.lower() not in EXTENSIONS]
-    if others:
-        notes.append(f"{folder}: {counted(len(others), 'entry', 'entries')} left out as no image (first: {others[0]}).")
+    entries = _entries(folder)
+    images = [folder / name for name, is_folder in entries if not is_folder and _is_image(name)]
+    folders = [printable(name) for name, is_folder in entries if is_folder]
+    others = [printable(name) for name, is_folder in entries if not is_folder and not _is_image(name)]
+    where = printable(str(folder))
     if not images:
+        found = f"only folders ({', '.join(folders[:5])})" if folders else "none"
         raise DataError(
-            f"{folder}: expected images ({', '.join(sorted(EXTENSIONS))}), found none. "
-            "Add some, remove the folder, or name the classes to use with `data.classes`."
+            f"{where}: expected images ({', '.join(sorted(EXTENSIONS))}), found {found}. Expected the layout "
+            f"{LAYOUTS}. Add images, remove the folder, or name the classes to use with `data.classes`."
         )
+    if folders:
+        notes.append(f"{where}: {counted(len(folders), 'folder')} in it left out (first: {folders[0]}).")
+    if others:
+        notes.append(f"{where}: {counted(len(others), 'file')} left out as no image (first: {others[0]}).")
     return images
 
 
@@ -137,13 +188,13 @@ def _check_classes(class_names: Sequence[str], found: Sequence[tuple[str, str]],
     if len(class_names) < 2:
         raise DataError(
             f"{config.root[0]}: expected at least 2 class folders, found {len(class_names)}"
-            f"{f' ({class_names[0]})' if class_names else ''}."
+            f"{f' ({class_names[0]})' if class_names else ''}. Expected the layout {LAYOUTS}."
         )
-    splits = {split for _, split in found}
-    if splits == {""}:
+    pairs = set(found)
+    if {split for _, split in pairs} == {""}:
         return
-    lacking = [f"{split}/{name}" for split in sorted(splits) for name in class_names if (name, split) not in set(found)]
-    if any(item.startswith("train/") for item in lacking):
+    lacking = [f"train/{name}" for name in class_names if (name, "train") not in pairs]
+    if lacking:
         raise DataError(
             f"{config.root[0]}: every class needs training images; these folders are missing:\n{listing(lacking)}"
         )
@@ -169,10 +220,12 @@ def write_sample(configs: Sequence[Config], directory: Path, *, small: bool) -> 
         if tuple(config.root) not in roots:
             roots.append(tuple(config.root))
         domain = roots.index(tuple(config.root))
-        target = directory / config.root[0].name
+        size = min(max(*config.image_size, DRAWN_SIZES[0]), DRAWN_SIZES[1])
+        # All that decides the pictures is in the path, so that no other experiment's are taken for these.
+        target = directory / f"{config.sample}-{'small' if small else 'full'}-{size}-{domain}" / config.root[0].name
         if not target.exists():
             sizes = module.SMALL if small else module.FULL
-            module.write(target, image_size=max(config.image_size), domain=domain, **sizes[min(domain, 1)])
+            module.write(target, image_size=size, domain=domain, **sizes[min(domain, 1)])
         split = config.split.model_copy(update={"group_pattern": module.GROUP_PATTERN})
         changed.append(config.model_copy(update={"root": [target], "split": split, "classes": None}))
     return changed

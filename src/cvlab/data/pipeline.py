@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,7 +39,19 @@ class Batches:
     augmenter: Augmenter | None = None
     shuffled: bool = False
     epoch: int = 0
-    _order: tuple[int, np.ndarray] | None = None
+    _order: tuple[int, np.ndarray] | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"expected a batch size of at least 1, received {self.batch_size}")
+        if self.weights is not None and self.targets is None:
+            raise ValueError("expected targets with the weights: Keras would take the weights for targets")
+        for name, column in (("targets", self.targets), ("weights", self.weights)):
+            if column is not None and (len(column) != len(self.rows) or column.dtype != np.float32):
+                raise ValueError(
+                    f"expected {name} as float32, a row for each of {len(self.rows)} samples; "
+                    f"received {column.dtype} of shape {column.shape}"
+                )
 
     @property
     def per_epoch(self) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,17 @@ import numpy as np
 from cvlab import registry
 from cvlab.config import DataConfig, Experiment, SplitConfig
 from cvlab.console import Console
-from cvlab.data.audit import Leak, find_leaks
+from cvlab.data.audit import Leak, find_collisions, find_leaks
 from cvlab.data.decoded import DecodedSamples, cache_dir, open_images, unreadable
 from cvlab.data.fingerprint import content_hashes
 from cvlab.data.samples import SPLITS, SampleTable, text_column
 from cvlab.data.source import LoadedSource
 from cvlab.data.split import split_samples
 from cvlab.errors import DataError, counted, listing
+from cvlab.text import printable
 
 DEFAULT_FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
+FAR_FROM_WANTED = 0.05
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class PreparedData:
 
 
 def prepare(experiment: Experiment, console: Console, *, before: Sequence[SampleTable] = ()) -> PreparedData:
-    """Lists, splits, checks and decodes the data of every stage.
+    """Lists, decodes, splits and checks the data of every stage.
 
     Args:
         experiment: The settings.
@@ -62,30 +65,61 @@ def prepare(experiment: Experiment, console: Console, *, before: Sequence[Sample
     Raises:
         DataError: The data cannot be used, or the gate found a leak and `allow_leakage` is not set.
     """
-    stages: list[StageData] = []
-    tables: list[SampleTable] = []
-    configs = [stage.data for stage in experiment.stages]
     sources: list[LoadedSource] = []
     for stage in experiment.stages:
-        source = registry.load(registry.SOURCES, stage.data.name).load(stage.data)
-        sources.append(source)
-        tables.append(_split(source, stage.name, stage.data, experiment.seed, console))
+        sources.append(registry.load(registry.SOURCES, stage.data.name).load(stage.data))
+        _check_groups(sources[-1], stage.data)
     _same_classes(experiment, sources)
+    stages = [
+        _prepare_stage(source, stage.name, stage.data, experiment.seed, console)
+        for stage, source in zip(experiment.stages, sources, strict=True)
+    ]
+    tables = [stage.samples.table for stage in stages]
+    _check_ids(tables)
     leaks = find_leaks(tables, before=before)
-    _gate(leaks, configs)
-    for table, source, config in zip(tables, sources, configs, strict=True):
-        stages.append(_decode(table, source, config, console))
+    _gate(leaks, {stage.name: stage.data for stage in experiment.stages})
     return PreparedData(stages, leaks)
 
 
-def _split(source: LoadedSource, stage: str, config: DataConfig, seed: int, console: Console) -> SampleTable:
+def _check_groups(source: LoadedSource, config: DataConfig) -> None:
+    if source.unmatched_groups == len(source.table):
+        raise DataError(
+            f"data.split.group_pattern: '{config.split.group_pattern}' fits none of {len(source.table):,} file names "
+            f"(the first is {source.table.sample_id[0]}), so that nothing would be grouped. It is searched in the "
+            "name without its ending; correct it, or set it to null."
+        )
+
+
+def _prepare_stage(source: LoadedSource, stage: str, config: DataConfig, seed: int, console: Console) -> StageData:
+    """Reads, decodes and splits the samples of a stage.
+
+    Files that are no images go before the split: broken downloads are often identical, and would tie the groups
+    that they stand in together.
+    """
     table = source.table
     hashes = content_hashes([Path(path) for path in table.path], cache_dir=cache_dir(config), console=console)
     table = table.with_columns(content=text_column(hashes), stage=text_column([stage] * len(table)))
-    already_split = bool(table.split[0])
-    if not already_split:
-        return split_samples(table, _fractions(config.split), strata=source.strata, seed=seed)
-    return _complete_split(table, config.split, source, seed)
+    cache = open_images(table, config, console)
+    notes = list(source.notes)
+    warnings: list[str] = []
+    table = _drop_unreadable(table, unreadable(table, cache), source, config, warnings)
+    if table.split[0]:
+        table = _complete_split(table, config.split, source, seed)
+    else:
+        fractions = _fractions(config.split)
+        table = split_samples(table, fractions, strata=source.strata, seed=seed)
+        notes += _far_from_wanted(table, fractions, source)
+    _check_splits(table, source, warnings)
+    _report_groups(source, notes)
+    _report_copies(table, source.strata, notes, warnings)
+    low = [path for path, content in zip(table.path, table.content, strict=True) if content in cache.low_range]
+    if low:
+        warnings.append(
+            f"{counted(len(low), '16-bit image')} use less than an eighth of the full range and become very dark or "
+            f"flat (first: {printable(low[0])})."
+        )
+    samples = DecodedSamples(table, cache.images, cache.rows(list(table.content)))
+    return StageData(samples, source, notes, warnings)
 
 
 def _fractions(split: SplitConfig) -> dict[str, float]:
@@ -132,49 +166,90 @@ def _same_classes(experiment: Experiment, sources: Sequence[LoadedSource]) -> No
             )
 
 
-def _gate(leaks: Sequence[Leak], configs: Sequence[DataConfig]) -> None:
-    if not leaks or all(config.allow_leakage for config in configs):
+def _check_ids(tables: Sequence[SampleTable]) -> None:
+    collisions = find_collisions(tables)
+    if collisions:
+        raise DataError(
+            f"{counted(len(collisions), 'id')} of samples stand for different files in different stages; an id is "
+            "<root name>/<path below the root>. Rename one of the folders, or name it by a link (ln -s) of another "
+            f"name:\n{listing(collisions)}"
+        )
+
+
+def _gate(leaks: Sequence[Leak], configs: Mapping[str, DataConfig]) -> None:
+    """A leak may pass only where the stage whose results it spoils allows it."""
+    stopped = [leak for leak in leaks if not configs[leak.stage].allow_leakage]
+    if not stopped:
         return
     raise DataError(
-        f"The gate stops this run: {counted(len(leaks), 'leak')} between splits or stages, which would make the "
-        f"results look better than they are:\n{listing([str(leak) for leak in leaks])}\n"
+        f"The gate stops this run: {counted(len(stopped), 'leak')} between splits or stages, which would make the "
+        f"results look better than they are:\n{listing([str(leak) for leak in stopped])}\n"
         "Split by person or patient (`data.split.group_pattern`), merge the folders and split anew, or remove the "
         "files. To go on all the same: `data.allow_leakage=true`; the report then says so."
     )
 
 
-def _decode(table: SampleTable, source: LoadedSource, config: DataConfig, console: Console) -> StageData:
-    cache = open_images(table, config, console)
-    notes, warnings = list(source.notes), []
-    table = _drop_unreadable(table, unreadable(table, cache), config, warnings)
-    _check_splits(table, source, warnings)
+def _drop_unreadable(
+    table: SampleTable, bad: dict[int, str], source: LoadedSource, config: DataConfig, warnings: list[str]
+) -> SampleTable:
+    if not bad:
+        return table
+    what = f"{counted(len(bad), 'file')} of {len(table):,} cannot be read as an image"
+    if config.on_unreadable == "error":
+        raise DataError(
+            f"{what}:\n{listing(list(bad.values()))}\n"
+            "Repair or remove them, or leave them out with `data.on_unreadable=skip`."
+        )
+    warnings.append(f"{what} and left out (data.on_unreadable: skip):\n{listing(list(bad.values()))}")
+    left = table.take(np.array([i not in bad for i in range(len(table))]))
+    empty = [name for name in source.class_names if name not in set(left.targets[source.strata])]
+    if empty:
+        raise DataError(f"{what}; none is left of {', '.join(empty)}:\n{listing(list(bad.values()))}")
+    return left
+
+
+def _far_from_wanted(table: SampleTable, fractions: Mapping[str, float], source: LoadedSource) -> list[str]:
+    """Names the classes that whole groups keep from the wanted shares."""
+    counts = table.counts(source.strata)
+    found = []
+    for name in source.class_names:
+        sizes = {split: counts[split].get(name, 0) for split in counts}
+        total = sum(sizes.values())
+        # A small class is off by up to two images for want of images alone.
+        far = max(abs(size - fractions[split] * total) for split, size in sizes.items())
+        if far > max(FAR_FROM_WANTED * total, 2):
+            found.append(f"{name} {' / '.join(f'{size / total:.0%}' for size in sizes.values())}")
+    if not found:
+        return []
+    wanted = " / ".join(f"{fractions[split]:.0%}" for split in counts)
+    return [f"Groups are never cut, so that these classes are not split {wanted}: {', '.join(found)}."]
+
+
+def _report_groups(source: LoadedSource, notes: list[str]) -> None:
     if source.unmatched_groups:
         share = source.unmatched_groups / len(source.table)
         notes.append(
             f"{source.unmatched_groups:,} of {len(source.table):,} file names ({share:.0%}) do not fit "
             "data.split.group_pattern; each of them is taken as a group of its own."
         )
-    low = [path for path, content in zip(table.path, table.content, strict=True) if content in cache.low_range]
-    if low:
-        warnings.append(
-            f"{counted(len(low), '16-bit image')} use less than an eighth of the full range and become very dark or "
-            f"flat (first: {low[0]})."
-        )
-    samples = DecodedSamples(table, cache.images, cache.rows(list(table.content)))
-    return StageData(samples, source, notes, warnings)
 
 
-def _drop_unreadable(table: SampleTable, bad: dict[int, str], config: DataConfig, warnings: list[str]) -> SampleTable:
-    if not bad:
-        return table
-    what = f"{counted(len(bad), 'file')} cannot be read as an image"
-    if config.on_unreadable == "error":
-        raise DataError(
-            f"{what}:\n{listing(list(bad.values()))}\n"
-            "Repair or remove them, or leave them out with `data.on_unreadable=skip`."
+def _report_copies(table: SampleTable, strata: str, notes: list[str], warnings: list[str]) -> None:
+    """Names identical files, and warns where they are said to be of different classes."""
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    for row, content in enumerate(table.content):
+        rows_of[content].append(row)
+    copies = [rows for rows in rows_of.values() if len(rows) > 1]
+    if copies:
+        most = max(copies, key=len)
+        notes.append(
+            f"{counted(sum(map(len, copies)) - len(copies), 'file')} are identical copies of others (most often: "
+            f"{table.sample_id[most[0]]}, {len(most)} times)."
         )
-    warnings.append(f"{what} and left out (data.on_unreadable: skip): {'; '.join([*bad.values()][:5])}")
-    return table.take(np.array([i not in bad for i in range(len(table))]))
+    torn = [rows for rows in copies if len(set(table.targets[strata][rows])) > 1]
+    if torn:
+        shown = [" = ".join(table.sample_id[rows]) for rows in torn]
+        warnings.append(f"Identical files in several classes: {counted(len(torn), 'image')}:\n{listing(shown)}")
 
 
 def _check_splits(table: SampleTable, source: LoadedSource, warnings: list[str]) -> None:

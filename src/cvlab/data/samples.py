@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cvlab.errors import DataError, RunFolderError, listing
+from cvlab.errors import DataError, RunFolderError, counted, listing
+from cvlab.text import printable
 
 SPLITS = ("train", "val", "test")
 _COLUMNS = ("sample_id", "stage", "split", "group", "path", "content")
@@ -101,12 +102,18 @@ def new_table(
     *,
     split: Sequence[str] | None = None,
 ) -> SampleTable:
-    """Makes a table from what a source found; raises `DataError` if two samples share an id."""
+    """Makes a table from what a source found.
+
+    Raises:
+        DataError: Two samples share an id, or a path is no text that could be written to a file.
+    """
+    _check_names(path)
     doubles = [name for name, count in Counter(sample_id).items() if count > 1]
     if doubles:
+        found = [f"{printable(name)}: {_files_of(name, sample_id, path)}" for name in sorted(doubles)]
         raise DataError(
-            f"{len(doubles)} sample ids stand for several files; an id is <root name>/<path below the root>. "
-            f"Give the roots different names:\n{listing(sorted(doubles))}"
+            f"{counted(len(doubles), 'id')} of samples stand for several files; an id is <root name>/<path below the "
+            f"root>. Rename a root, or name it by a link (ln -s) of another name:\n{listing(found)}"
         )
     empty = [""] * len(sample_id)
     return SampleTable(
@@ -120,30 +127,59 @@ def new_table(
     ).sorted()
 
 
+def _files_of(name: str, sample_id: Sequence[str], path: Sequence[Path]) -> str:
+    return " and ".join(printable(str(p)) for other, p in zip(sample_id, path, strict=True) if other == name)
+
+
+def _check_names(path: Sequence[Path]) -> None:
+    """Paths that are no UTF-8 hold surrogates, which no later file of the run could take."""
+    broken = [str(p) for p in path if not _is_utf8(str(p))]
+    if broken:
+        raise DataError(
+            f"{counted(len(broken), 'path')} cannot be written to the table of samples, being no UTF-8 text. "
+            f"Rename these files or folders:\n{listing([printable(name) for name in broken])}"
+        )
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def samples_csv(table: SampleTable) -> str:
     """Writes a table as CSV text."""
     names = list(table.targets)
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*_COLUMNS, *(_TARGET + name for name in names)])
     columns = [getattr(table, name) for name in _COLUMNS] + [table.targets[name] for name in names]
+    # Python before 3.13 leaves a lone carriage return without quotes, and then cannot read it back.
+    hazard = any("\r" in str(value) for column in columns for value in column)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL if hazard else csv.QUOTE_MINIMAL)
+    writer.writerow([*_COLUMNS, *(_TARGET + name for name in names)])
     writer.writerows(zip(*columns, strict=True))
     return out.getvalue()
 
 
 def read_samples(path: Path) -> SampleTable:
-    """Reads `samples.csv` of a run.
+    """Reads `samples.csv` of a run; every column, targets included, comes back as text.
 
     Raises:
-        RunFolderError: The file is missing or its columns are not those of a table of samples.
+        RunFolderError: The file is missing, or it is not a table of samples.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             header, *rows = list(csv.reader(file))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise RunFolderError(f"{path}: cannot be read as a table of samples ({error}).") from error
-    if tuple(header[: len(_COLUMNS)]) != _COLUMNS or any(len(row) != len(header) for row in rows):
-        raise RunFolderError(f"{path}: is damaged: expected the columns {', '.join(_COLUMNS)} and full rows.")
+    named = all(name.startswith(_TARGET) for name in header[len(_COLUMNS) :]) and len(set(header)) == len(header)
+    if tuple(header[: len(_COLUMNS)]) != _COLUMNS or not named or any(len(row) != len(header) for row in rows):
+        raise RunFolderError(
+            f"{path}: is damaged: expected the columns {', '.join(_COLUMNS)}, {_TARGET}<name>, and full rows."
+        )
     columns = {name: text_column([row[i] for row in rows]) for i, name in enumerate(header)}
+    if unknown := sorted(set(columns["split"]) - {*SPLITS, ""}):
+        raise RunFolderError(f"{path}: is damaged: expected the splits {', '.join(SPLITS)}, found '{unknown[0]}'.")
     targets = {name.removeprefix(_TARGET): columns.pop(name) for name in header[len(_COLUMNS) :]}
     return SampleTable(**columns, targets=targets)

@@ -36,7 +36,8 @@ class LoadedSource:
 def find_groups(sample_ids: Sequence[str], pattern: str | None) -> tuple[list[str], int | None]:
     """Returns each sample's group and how many names do not fit the pattern (each is then its own group).
 
-    `pattern` is searched in the file's stem; group 1 of the match if there is one, else the whole match.
+    `pattern` is searched in the file's stem; group 1 of the match if there is one, else the whole match. An
+    empty match tells nothing, so that it counts as none.
     """
     if pattern is None:
         return list(sample_ids), None
@@ -44,9 +45,12 @@ def find_groups(sample_ids: Sequence[str], pattern: str | None) -> tuple[list[st
     groups, unmatched = [], 0
     for sample_id in sample_ids:
         match = compiled.search(Path(sample_id).stem)
-        name = (match.group(1) if compiled.groups else match.group(0)) if match else None
-        unmatched += name is None
-        groups.append(sample_id if name is None else name)
+        name = ""
+        if match:
+            first = match.group(1) if compiled.groups else None
+            name = match.group(0) if first is None else first
+        unmatched += not name
+        groups.append(name or sample_id)
     return groups, unmatched
 
 

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from cvlab.data.samples import SPLITS, SampleTable, text_column
-from cvlab.errors import DataError, counted
+from cvlab.errors import DataError, counted, listing
+
+ATTEMPTS = 20
+COVER_STEPS = 1000
+COVER_NOISE = 0.2
+# The root mean square deviation of the classes' shares at which the search ends.
+CLOSE_ENOUGH = 0.02
+# The table of all exchanges of two blocks grows with the square of their number; many blocks need none.
+MOST_BLOCKS_TO_EXCHANGE = 1000
+# Sums of rounded numbers differ in the last digits from machine to machine; the choice must not.
+DECIMALS = 12
+LEAST_GAIN = 1e-9
+
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
 
 
 def split_samples(table: SampleTable, fractions: Mapping[str, float], *, strata: str, seed: int) -> SampleTable:
-    """Fills the `split` column.
+    """Fills the `split` column; the rows come back sorted by id.
 
-    Samples of one group, and files of identical content, stay together. Where every sample stands alone, each
-    class of n samples gives `int(n * train)`, `int(n * val)` and the rest (each at least one). Otherwise groups
-    are placed one by one, largest first, where they bring the class counts nearest to the fractions: best
-    effort, since a group is never cut.
+    Samples of one group, and files of identical content, stay together. Each class of n samples is to give
+    `int(n * train)`, `int(n * val)` and the rest (each at least one). Where every sample stands alone, that is
+    exactly what it gives; otherwise groups are moved and exchanged until the sum of the squared deviations of
+    the classes' shares falls no further: best effort, since a group is never cut. Every class stands in every
+    split. With a handful of groups there is little choice, and other seeds may give the same split.
 
     Args:
         table: The samples, unsplit.
@@ -27,19 +42,26 @@ def split_samples(table: SampleTable, fractions: Mapping[str, float], *, strata:
         seed: Decides which samples go where.
 
     Raises:
-        DataError: A class has too few groups to stand in every split.
+        DataError: A class has too few groups to stand in every split, or no way was found to place them so.
     """
     wanted = {split: fractions[split] for split in SPLITS if fractions.get(split, 0) > 0}
     table = table.sorted()
-    blocks = _blocks(table)
-    labels = table.targets[strata]
-    _check_sizes(labels, blocks, wanted)
-    rng = np.random.default_rng([seed, 0x5917])
-    if len(set(blocks)) == len(table):
-        split = _split_singles(labels, wanted, rng)
-    else:
-        split = _split_blocks(labels, blocks, wanted, rng)
-    return table.with_columns(split=split)
+    names, labels = np.unique(table.targets[strata], return_inverse=True)
+    _, blocks = np.unique(_blocks(table), return_inverse=True)
+    counts = np.zeros((blocks.max(initial=-1) + 1, len(names)))
+    np.add.at(counts, (blocks, labels), 1)
+    _check_sizes(names.tolist(), counts, list(wanted))
+    goal = np.array([_sizes(int(count), wanted) for count in counts.sum(axis=0)], dtype=np.float64).T
+    placement = _Placement(counts, goal, np.random.default_rng([seed, 0x5917]))
+    missing = placement.search()
+    if missing:
+        cells = [f"'{names[label]}' in {list(wanted)[split]}" for split, label in missing]
+        raise DataError(
+            "data.split: no way was found to place whole groups so that every class stands in every split; even the "
+            f"best one lacks:\n{listing(cells)}\nAdd images of other groups, leave a class out with `data.classes`, "
+            "or set the fraction of a split to 0."
+        )
+    return table.with_columns(split=text_column(list(wanted))[placement.home[blocks]])
 
 
 def _blocks(table: SampleTable) -> list[int]:
@@ -60,27 +82,16 @@ def _blocks(table: SampleTable) -> list[int]:
     return [root(i) for i in range(len(table))]
 
 
-def _check_sizes(labels: np.ndarray, blocks: Sequence[int], wanted: Mapping[str, float]) -> None:
-    blocks_of: dict[str, set[int]] = defaultdict(set)
-    for label, block in zip(labels, blocks, strict=True):
-        blocks_of[label].add(block)
-    small = {label: len(found) for label, found in sorted(blocks_of.items()) if len(found) < len(wanted)}
+def _check_sizes(names: Sequence[str], counts: Floats, wanted: Sequence[str]) -> None:
+    found = (counts > 0).sum(axis=0)
+    small = [(name, int(n)) for name, n in zip(names, found, strict=True) if n < len(wanted)]
     if small:
-        shown = ", ".join(f"'{label}' has {counted(count, 'group')}" for label, count in small.items())
+        shown = ", ".join(f"'{name}' has {counted(n, 'group')}" for name, n in small)
         raise DataError(
-            f"data.split: every class needs at least {len(wanted)} groups (or single images), one for each of "
-            f"{', '.join(wanted)}; {shown}. Add images, leave the class out with `data.classes`, or set the "
-            "fraction of a split to 0."
+            f"data.split: every class needs at least {len(wanted)} groups (or single images; identical files count "
+            f"once), one for each of {', '.join(wanted)}; {shown}. Add images, leave the class out with "
+            "`data.classes`, or set the fraction of a split to 0."
         )
-
-
-def _split_singles(labels: np.ndarray, wanted: Mapping[str, float], rng: np.random.Generator) -> np.ndarray:
-    split = np.empty(len(labels), dtype=object)
-    for label in sorted(set(labels)):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        sizes = _sizes(len(members), wanted)
-        split[members] = np.repeat(text_column(list(wanted)), sizes)
-    return split
 
 
 def _sizes(count: int, wanted: Mapping[str, float]) -> list[int]:
@@ -95,54 +106,125 @@ def _sizes(count: int, wanted: Mapping[str, float]) -> list[int]:
     return sizes
 
 
-def _split_blocks(
-    labels: np.ndarray, blocks: Sequence[int], wanted: Mapping[str, float], rng: np.random.Generator
-) -> np.ndarray:
-    classes = {label: i for i, label in enumerate(sorted(set(labels)))}
-    ids = sorted(set(blocks))
-    row_of = {block: row for row, block in enumerate(ids)}
-    counts = np.zeros((len(ids), len(classes)))
-    np.add.at(counts, ([row_of[b] for b in blocks], [classes[label] for label in labels]), 1)
-    weights = counts / counts.sum(axis=0)
-    shares = np.array(list(wanted.values()))
-    home = _place(weights, shares, rng)
-    _fill_gaps(weights, home, shares)
-    names = list(wanted)
-    return text_column([names[home[row_of[block]]] for block in blocks])
+class _Placement:
+    """A split for each block of samples, found by local search from random starts.
+
+    Attributes:
+        counts: Samples of each block and class.
+        goal: Wanted samples of each split and class.
+        home: The split of each block.
+    """
+
+    def __init__(self, counts: Floats, goal: Floats, rng: np.random.Generator) -> None:
+        self.counts, self.goal, self.rng = counts, goal, rng
+        self.has = counts > 0
+        # Classes weigh alike, whatever their size: deviations are measured in shares of the class.
+        self.weighted = counts / counts.sum(axis=0) ** 2
+        self.own = (counts * self.weighted).sum(axis=1)
+        self.few = len(counts) <= MOST_BLOCKS_TO_EXCHANGE
+        self.home = np.zeros(len(counts), dtype=np.int64)
+        self.placed = np.zeros_like(goal)
+        self.held = np.zeros(goal.shape, dtype=np.int64)
+
+    def search(self) -> list[tuple[int, int]]:
+        """Places all blocks; returns the (split, class) pairs that stay empty, none if all went well."""
+        best: tuple[int, float] = (self.goal.size + 1, math.inf)
+        home, missing = self.home, []
+        for _ in range(ATTEMPTS):
+            self._start()
+            self._cover()
+            while self._move() or (self.few and self._exchange()):
+                pass
+            empty = np.argwhere(self.held == 0).tolist()
+            result = (len(empty), self._cost())
+            if result < best:
+                best, home, missing = result, self.home.copy(), [(split, label) for split, label in empty]
+            if not missing and (best[1] <= self.goal.size * CLOSE_ENOUGH**2 or not self.few):
+                break
+        self.home = home
+        return missing
+
+    def _start(self) -> None:
+        """Draws a split for each block of several samples; single samples then fill what each class lacks."""
+        single = self.counts.sum(axis=1) == 1
+        shares = self.goal.sum(axis=1) / self.goal.sum()
+        splits = np.arange(len(shares))
+        self.home = self.rng.choice(splits, size=len(self.counts), p=shares)
+        lacking = self.goal - np.array([self.counts[~single & (self.home == split)].sum(axis=0) for split in splits])
+        for label in range(self.goal.shape[1]):
+            members = self.rng.permutation(np.flatnonzero(single & self.has[:, label]))
+            self.home[members] = np.repeat(splits, _quotas(lacking[:, label], len(members)))
+        self.placed = np.array([self.counts[self.home == split].sum(axis=0) for split in splits])
+        self.held = np.array([self.has[self.home == split].sum(axis=0) for split in splits])
+
+    def _cover(self) -> None:
+        """Moves blocks until every class stands in every split; now and then at random, to leave dead ends."""
+        for _ in range(COVER_STEPS):
+            empty = np.argwhere(self.held == 0)
+            if not len(empty):
+                return
+            split, label = empty[self.rng.integers(len(empty))]
+            candidates = np.flatnonzero(self.has[:, label])
+            if self.rng.random() < COVER_NOISE:
+                self._put(int(self.rng.choice(candidates)), split)
+                continue
+            emptied = (self.has[candidates] & (self.held[self.home[candidates]] == 1)).sum(axis=1)
+            filled = (self.has[candidates] & (self.held[split] == 0)).sum(axis=1)
+            best = candidates[emptied - filled == (emptied - filled).min()]
+            self._put(int(best[np.argmin(self.own[best].round(DECIMALS))]), split)
+
+    def _move(self) -> bool:
+        """Moves the one block whose move helps most, if one helps."""
+        pull = self.weighted @ (self.placed - self.goal).T
+        change = 2 * (pull - self._at_home(pull)[:, None] + self.own[:, None])
+        change[self._needed().any(axis=1)] = np.inf
+        change[np.arange(len(self.home)), self.home] = np.inf
+        block, split = np.unravel_index(np.argmin(change.round(DECIMALS)), change.shape)
+        if change[block, split] > -LEAST_GAIN:
+            return False
+        self._put(int(block), int(split))
+        return True
+
+    def _exchange(self) -> bool:
+        """Exchanges the two blocks of different splits whose exchange helps most, if one helps."""
+        pull = self.weighted @ (self.placed - self.goal).T
+        there = pull[:, self.home]
+        here = self._at_home(pull)
+        overlap = self.weighted @ self.counts.T
+        distance = self.own[:, None] + self.own - 2 * overlap
+        change = 2 * (distance + there + there.T - here[:, None] - here)
+        lost = self._needed().astype(float) @ (~self.has).T.astype(float) > 0
+        change[lost | lost.T | (self.home[:, None] == self.home)] = np.inf
+        a, b = np.unravel_index(np.argmin(change.round(DECIMALS)), change.shape)
+        if change[a, b] > -LEAST_GAIN:
+            return False
+        split = int(self.home[a])
+        self._put(int(a), int(self.home[b]))
+        self._put(int(b), split)
+        return True
+
+    def _put(self, block: int, split: int) -> None:
+        for table, row in ((self.placed, self.counts[block]), (self.held, self.has[block])):
+            table[self.home[block]] -= row
+            table[split] += row
+        self.home[block] = split
+
+    def _at_home(self, pull: Floats) -> Floats:
+        return pull[np.arange(len(pull)), self.home]
+
+    def _needed(self) -> npt.NDArray[np.bool_]:
+        """For each block the classes that its split would lose with it."""
+        needed: npt.NDArray[np.bool_] = self.has & (self.held[self.home] == 1)
+        return needed
+
+    def _cost(self) -> float:
+        deviation = (self.placed - self.goal) / self.counts.sum(axis=0)
+        return round(float(np.square(deviation).sum()), 9)
 
 
-def _place(weights: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Puts each block (row of class shares) into the split that then lacks most; largest blocks first."""
-    home = np.empty(len(weights), dtype=np.int64)
-    lacking = np.repeat(shares[:, None], weights.shape[1], axis=1)
-    order = rng.permutation(len(weights))
-    order = order[np.argsort(-weights[order].max(axis=1), kind="stable")]
-    for block in order:
-        # Squared distance to the wanted shares after placing, up to what all splits have in common.
-        cost = ((lacking - weights[block]) ** 2 - lacking**2).sum(axis=1)
-        best = int(np.argmin(cost))
-        home[block] = best
-        lacking[best] -= weights[block]
-    return home
-
-
-def _fill_gaps(weights: np.ndarray, home: np.ndarray, shares: np.ndarray) -> None:
-    """Moves the smallest possible blocks until every class stands in every split (where that can be had)."""
-    has = weights > 0
-    for _ in range(weights.shape[1] * len(shares)):
-        held = np.array([has[home == split].sum(axis=0) for split in range(len(shares))])
-        empty = np.argwhere(held == 0)
-        if not len(empty):
-            return
-        split, label = empty[0]
-        movable = [
-            b for b in np.flatnonzero(has[:, label]) if all(held[home[b], c] > 1 for c in np.flatnonzero(has[b]))
-        ]
-        if not movable:
-            break
-        home[min(movable, key=lambda b: (weights[b].sum(), b))] = split
-    missing = "; ".join(f"class {c} in split {s}" for s, c in np.argwhere(held == 0))
-    raise DataError(
-        f"data.split: the groups cannot be placed so that every class stands in every split ({missing}, counted "
-        "from 0 in sorted order). Change the fractions, or leave out a class that few groups hold."
-    )
+def _quotas(lacking: Floats, count: int) -> Indices:
+    """Deals `count` single samples of a class to the splits that lack some; too few go where most is lacking."""
+    quotas = np.maximum(lacking, 0).astype(np.int64)
+    while quotas.sum() > count:
+        quotas[np.argmax(quotas)] -= 1
+    return quotas
