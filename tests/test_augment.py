@@ -77,7 +77,7 @@ def test_sound_entries_pass(transform: dict[str, Any]) -> None:
     [
         ("HorizontalFlip", None, "expected a mapping such as {name: HorizontalFlip, p: 0.5}, received 'Horiz"),
         (None, None, "received null"),
-        ({"p": 0.5}, "name", "received none"),
+        ({"p": 0.5}, "name", "received only p"),
         ({"name": 3}, "name", "received 3"),
         ({"name": "HorizontalFilp"}, "name", "received 'HorizontalFilp'; did you mean 'HorizontalFlip'?"),
         ({"name": "Qqq"}, "name", "`cvlab list augmentations`"),

@@ -70,7 +70,7 @@ def test_list_shows_every_component_with_a_line(tmp_path: Path) -> None:
         (line,) = [line for line in done.stdout.splitlines() if line.split()[:1] == [name]]
         assert len(line.split()) > 3, line
     assert "alexnet" in cvlab("list", "models", cwd=tmp_path).stdout
-    assert "Received: 'model'" in cvlab("list", "model", cwd=tmp_path).stderr
+    assert "did you mean 'models'" in cvlab("list", "model", cwd=tmp_path).stderr
 
 
 def test_a_typo_in_a_key(faces: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_truncated_jpeg_is_named_or_skipped_with_the_count(faces: Path) -> Non
     assert "p9_9.jpg" in refused("train", "toy.yaml", cwd=faces)
     done = cvlab("train", "toy.yaml", "data.on_unreadable=skip", "stages.0.epochs=1", cwd=faces)
     assert done.returncode == 0, done.stderr
-    assert "1 file cannot be read as an image and left out" in done.stdout
+    assert "left out (data.on_unreadable: skip)" in done.stdout
     (report,) = (faces / "runs").glob("toy/*/report.md")
     assert "p9" in report.read_text()
 

@@ -127,7 +127,8 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(
     config, run = toy
     assert differences(run.path, run_toy(config, parent=tmp_path).path) == []
     other = run_toy(config, "seed=8", parent=tmp_path)
-    assert not np.array_equal(*(next(iter(arrays(r.last).values())) for r in (run, other)))
+    first, second = (next(iter(arrays(folder.last).values())) for folder in (run, other))
+    assert not np.array_equal(first, second)
 
 
 def test_the_resolved_configuration_repeats_the_run(toy: tuple[Path, RunFolder], tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cvlab.data.synthetic import drawing, emotion
+from cvlab.data.synthetic.person import Expression
 from cvlab.errors import DataError
 
 
@@ -130,10 +131,10 @@ def test_a_linear_classifier_of_pixels_is_above_chance_and_far_from_perfect(face
 
 def test_contempt_alone_is_one_sided() -> None:
     forms = {name: np.array(form) for name, form in emotion.FORMS.items()}
-    smirk = emotion.Expression._fields.index("smirk")
+    smirk = Expression._fields.index("smirk")
     assert {name for name, form in forms.items() if form[:, smirk].any()} == {"contempt"}
     assert set(forms) == set(emotion.CLASSES)
-    assert all(form.shape == (2, len(emotion.Expression._fields)) for form in forms.values())
+    assert all(form.shape == (2, len(Expression._fields)) for form in forms.values())
 
 
 @pytest.mark.parametrize(

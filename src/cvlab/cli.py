@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,9 +17,10 @@ app = typer.Typer(
     help="One YAML file is one computer-vision experiment: train, evaluate, report.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Sample data.", no_args_is_help=True)
+data_app = typer.Typer(help="Sample data.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show what TensorFlow prints when it starts.")]
@@ -28,7 +30,7 @@ Verbose = Annotated[bool, typer.Option("--verbose", help="Show what TensorFlow p
 def train(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="CONFIG [KEY=VALUE]...", help="The YAML file, then settings to override."),
+        typer.Argument(metavar="CONFIG [KEY=VALUE]", help="The YAML file, then settings to override."),
     ] = None,
     sample: Annotated[bool, typer.Option("--sample", help="Use small drawn sample data; takes minutes.")] = False,
     resume: Annotated[Path | None, typer.Option(metavar="RUN_DIR", help="Go on with an interrupted run.")] = None,
@@ -43,7 +45,7 @@ def train(
     if resume is not None:
         _resume(resume, words, sample=sample, verbose=verbose)
         return
-    if not words or "=" in words[0]:
+    if not words or ("=" in words[0] and not Path(words[0]).is_file()):
         raise typer.BadParameter("expected a YAML file first, for example: cvlab train configs/vgg_emotion.yaml")
     from cvlab import experiment
 
@@ -68,7 +70,7 @@ def evaluate(
 ) -> None:
     """Write predictions, metrics and pictures of a run."""
     if split not in (None, "train", "val", "test"):
-        raise typer.BadParameter(f"--split must be one of train, val, test. Received: '{split}'.")
+        raise typer.BadParameter(f"--split: {_unknown(split, ('train', 'val', 'test'))}")
     from cvlab import experiment
     from cvlab.run_folder import RunFolder
 
@@ -86,19 +88,22 @@ def report(run_dir: Annotated[Path, typer.Argument(help="The run folder.")]) -> 
 
 @app.command(name="list")
 def list_components(
-    kind: Annotated[str | None, typer.Argument(help="models, data, tasks or augmentations; all if left out.")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="models, data, samples, tasks or augmentations; all if left out.")
+    ] = None,
 ) -> None:
-    """List models, data sources, tasks and augmentations, a line each."""
+    """List models, data sources, drawn sample sets, tasks and augmentations, a line each."""
     from cvlab import registry
 
-    tables = {
+    tables: dict[str, Callable[[], dict[str, str]]] = {
         "models": lambda: registry.describe(registry.MODELS),
-        "data": lambda: registry.describe(registry.SOURCES) | registry.describe(registry.SYNTHETIC),
+        "data": lambda: registry.describe(registry.SOURCES),
+        "samples": lambda: registry.describe(registry.SYNTHETIC),
         "tasks": lambda: registry.describe(registry.TASKS),
         "augmentations": lambda: registry.load(registry.TOOLS, "augment").available(),
     }
     if kind is not None and kind not in tables:
-        raise typer.BadParameter(f"expected one of {', '.join(tables)}. Received: '{kind}'.")
+        raise typer.BadParameter(_unknown(kind, tables))
     for name in [kind] if kind else tables:
         lines = tables[name]()
         width = max(map(len, lines))
@@ -115,14 +120,19 @@ def data_sample(
 ) -> None:
     """Draw a sample data set, in the layout of the real one."""
     from cvlab import registry
-    from cvlab.errors import CvlabError, did_you_mean
     from cvlab.sample_data import write_sample_data
 
     if name not in registry.SYNTHETIC:
-        known = ", ".join(registry.SYNTHETIC)
-        raise CvlabError(f"expected one of {known}, received '{name}'{did_you_mean(name, registry.SYNTHETIC)}.")
+        raise typer.BadParameter(_unknown(name, registry.SYNTHETIC))
     for folder in write_sample_data(name, directory, image_size=image_size):
         typer.echo(f"Drawn: {folder}")
+
+
+def _unknown(received: str, valid: Iterable[str]) -> str:
+    from cvlab.errors import did_you_mean
+
+    names = list(valid)
+    return f"expected {' or '.join(names)}, received '{received}'{did_you_mean(received, names)}"
 
 
 def _request(verbose: bool) -> Request:

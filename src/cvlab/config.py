@@ -25,29 +25,38 @@ class Settings(BaseModel):
 
 
 def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path.expanduser()))
+    # Not `path.expanduser()`, which fails for an unknown user.
+    return Path(os.path.abspath(os.path.expanduser(path)))
 
 
 def _pattern(text: str) -> str:
     try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"expected a regular expression ({error})") from error
-    return text
+        return re.compile(text).pattern
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"expected a regular expression, received {text!r} ({error})") from error
 
 
-def _file_name(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", text):
-        raise ValueError("expected letters, digits, '_', '-' and '.' (it names files)")
-    return text
+def _matching(pattern: str, expected: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text):
+            return text
+        raise ValueError(f"expected {expected}")
+
+    return AfterValidator(check)
 
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 RegularExpression = Annotated[str, AfterValidator(_pattern)]
-FileName = Annotated[str, AfterValidator(_file_name)]
+_NAME = "a file name: at most 100 letters, digits, `_`, `-` and `.`, a letter or digit first"
+FileName = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", _NAME)]
+Device = Annotated[str, _matching(r"auto|cpu|gpu|gpu:[0-9]+", "'auto', 'cpu', 'gpu', or one of several: 'gpu:1'")]
 Share = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+MAX_IMAGE_SIDE = 4096
+Pixels = Annotated[int, Field(ge=1, le=MAX_IMAGE_SIDE)]
 Transform = dict[str, Any]
 
 
@@ -67,14 +76,14 @@ class SplitConfig(Settings):
         given = {"train": self.train, "val": self.val, "test": self.test}
         if self.train is None and self.test is None:
             if self.val is not None and not 0 < self.val < 1:
-                raise ValueError("expected 0 < val < 1")
+                raise ValueError("expected `val` above 0 and below 1")
             return self
         total = math.fsum(value or 0.0 for value in given.values())
         if abs(total - 1) > 1e-9:
-            shown = ", ".join(f"{name}: {value or 0:g}" for name, value in given.items())
-            raise ValueError(f"expected fractions that sum to 1, received {{{shown}}}, which sum to {total:g}")
+            shown = ", ".join(f"{name}: {value or 0:.12g}" for name, value in given.items())
+            raise ValueError(f"expected fractions that sum to 1, received {{{shown}}}, which sum to {total:.12g}")
         if not self.train or not self.val:
-            raise ValueError("expected `train` and `val` above 0: validation chooses the best weights")
+            raise ValueError("expected `train` and `val` above 0, since validation chooses the best weights")
         return self
 
 
@@ -87,7 +96,7 @@ class ComponentConfig(Settings):
 class DataConfig(ComponentConfig):
     """Settings that every data source shares."""
 
-    image_size: tuple[Count, Count] = (128, 128)
+    image_size: tuple[Pixels, Pixels] = (128, 128)
     split: SplitConfig = SplitConfig()
     on_unreadable: Literal["error", "skip"] = "error"
     allow_leakage: bool = False
@@ -113,7 +122,7 @@ class TaskConfig(ComponentConfig):
 class OptimizerSettings(Settings):
     """What every optimizer can have: weight decay and one kind of gradient clipping."""
 
-    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    weight_decay: NotNegative | None = None
     clipnorm: Positive | None = None
     global_clipnorm: Positive | None = None
     clipvalue: Positive | None = None
@@ -129,8 +138,8 @@ class Adam(OptimizerSettings):
     """Adam (Kingma & Ba 2014)."""
 
     name: Literal["adam"] = "adam"
-    beta_1: Share = 0.9
-    beta_2: Share = 0.999
+    beta_1: Decay = 0.9
+    beta_2: Decay = 0.999
     epsilon: Positive = 1e-7
 
 
@@ -138,9 +147,9 @@ class AdamW(OptimizerSettings):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2017)."""
 
     name: Literal["adamw"] = "adamw"
-    weight_decay: Annotated[float, Field(ge=0)] = 0.004
-    beta_1: Share = 0.9
-    beta_2: Share = 0.999
+    weight_decay: NotNegative = 0.004
+    beta_1: Decay = 0.9
+    beta_2: Decay = 0.999
     epsilon: Positive = 1e-7
 
 
@@ -148,7 +157,7 @@ class SGD(OptimizerSettings):
     """Stochastic gradient descent with momentum."""
 
     name: Literal["sgd"] = "sgd"
-    momentum: Share = 0.9
+    momentum: Decay = 0.9
     nesterov: bool = False
 
 
@@ -156,13 +165,13 @@ class RMSprop(OptimizerSettings):
     """RMSprop (Tieleman & Hinton 2012)."""
 
     name: Literal["rmsprop"] = "rmsprop"
-    rho: Share = 0.9
-    momentum: Share = 0.0
+    rho: Decay = 0.9
+    momentum: Decay = 0.0
     epsilon: Positive = 1e-7
 
 
 class _Schedule(Settings):
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    warmup_epochs: NotNegative = 0.0
 
 
 class Constant(_Schedule):
@@ -198,7 +207,7 @@ class EarlyStopping(Settings):
     """
 
     patience: Count = 10
-    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    min_delta: NotNegative = 0.0
     start_after_steps: Annotated[int, Field(ge=0)] | None = None
 
 
@@ -207,8 +216,8 @@ class ReduceLR(Settings):
 
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.2
     patience: Count = 5
-    min_delta: Annotated[float, Field(ge=0)] = 0.0
-    min_learning_rate: Annotated[float, Field(ge=0)] = 0.0
+    min_delta: NotNegative = 0.0
+    min_learning_rate: NotNegative = 0.0
     start_after_steps: Annotated[int, Field(ge=0)] | None = None
 
 
@@ -226,7 +235,7 @@ class TrainConfig(StageTraining):
     """How training runs, whatever is trained."""
 
     precision: Precision = "auto"
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|gpu|gpu:[0-9]+)$")] = "auto"
+    device: Device = "auto"
     deterministic: bool = True
     monitor: str = "val_loss"
     save_every_minutes: Positive | None = None
@@ -243,14 +252,14 @@ def _trainable(value: Any) -> Any:
         return value
     if isinstance(value, dict) and len(value) == 1:
         ((form, amount),) = value.items()
-        whole = isinstance(amount, int) and not isinstance(amount, bool)
-        if form == "first_frozen" and whole and amount >= 0:
-            return value
-        if form == "last_layers" and whole and amount >= 1:
-            return value
-        if form == "fraction" and isinstance(amount, int | float) and not isinstance(amount, bool) and 0 < amount <= 1:
-            return value
-        if form == "from_layer" and isinstance(amount, str) and amount:
+        whole, number = type(amount) is int, type(amount) in (int, float)
+        fits = {
+            "first_frozen": whole and amount >= 0,
+            "last_layers": whole and amount >= 1,
+            "fraction": number and 0 < amount <= 1,
+            "from_layer": isinstance(amount, str) and amount != "",
+        }
+        if fits.get(form):
             return value
     raise ValueError(f"expected {TRAINABLE_FORMS}")
 
@@ -268,12 +277,6 @@ class StageConfig(StageTraining):
     batchnorm_mode: Literal["train", "inference"] = "train"
     data: DataConfig
     augment: list[Transform] = []
-
-    @model_validator(mode="after")
-    def _rates(self) -> StageConfig:
-        if self.schedule.warmup_epochs > self.epochs:
-            raise ValueError(f"expected `schedule.warmup_epochs` of at most the stage's {self.epochs} epochs")
-        return self
 
 
 class EvaluateConfig(Settings):

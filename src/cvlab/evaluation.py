@@ -16,9 +16,10 @@ from cvlab.data.audit import find_leaks
 from cvlab.data.augment import Augmenter
 from cvlab.data.decoded import DecodedSamples, cache_dir, decode_all
 from cvlab.data.fingerprint import content_hashes
-from cvlab.data.samples import SampleTable, read_samples, text_column
+from cvlab.data.samples import by_stage, read_samples, text_column
+from cvlab.data.source import LoadedSource
 from cvlab.errors import DataError, RunFolderError, counted, listing
-from cvlab.initial import initial_network
+from cvlab.initial import initial_network, samples_before
 from cvlab.plots import image_grid, save_figure
 from cvlab.run_folder import RunFolder, read_json, write_json, write_text
 from cvlab.tasks.task import Task
@@ -78,8 +79,14 @@ class Evaluator:
             DataError: The run was trained on some of these images, groups or ids.
         """
         config = self.experiment.stages[-1].data
-        config = config.model_copy(update={"root": [folder.resolve()], "classes": list(self.class_names)})
-        table: SampleTable = registry.load(registry.SOURCES, config.name).load(config).table
+        config = config.model_copy(update={"root": [folder.resolve()], "classes": None})
+        source: LoadedSource = registry.load(registry.SOURCES, config.name).load(config)
+        unknown = [name for name in source.class_names if name not in self.class_names]
+        if unknown:
+            raise DataError(
+                f"{folder}: expected class folders out of {', '.join(self.class_names)}; found {', '.join(unknown)}."
+            )
+        table = source.table
         hashes = content_hashes([Path(p) for p in table.path], cache_dir=cache_dir(config), console=self.console)
         name = f"data-{folder.resolve().name}"
         table = table.with_columns(
@@ -87,7 +94,8 @@ class Evaluator:
             stage=text_column([name] * len(table)),
             split=text_column(["test"] * len(table)),
         )
-        leaks = find_leaks([table], before=self._stage_tables())
+        seen = [*samples_before(self.experiment), *by_stage(read_samples(self.run.samples))]
+        leaks = find_leaks([table], before=seen)
         if leaks and not config.allow_leakage:
             raise DataError(
                 f"The gate stops this evaluation; the run was trained on some of it:\n"
@@ -110,10 +118,6 @@ class Evaluator:
             )
         self.console.warn(f"The training is not finished; these are the weights of {found[-1].name}.")
         return found[-1]
-
-    def _stage_tables(self) -> list[SampleTable]:
-        table = read_samples(self.run.samples)
-        return [table.take(table.stage == stage.name) for stage in self.experiment.stages]
 
     def _samples(self, stage: StageConfig) -> DecodedSamples:
         """Opens the samples of a stage; their files must be those that the run was made with."""

@@ -53,9 +53,9 @@ def train(config: Path, overrides: Sequence[str], request: Request, *, sample: b
     if sample:
         experiment = use_sample_data(experiment, request.console)
     data = prepare(experiment, request.console, before=samples_before(experiment))
+    task = _build_task(experiment, data)
     machine = _start_machine(experiment, request)
     experiment = _with_precision(experiment, machine)
-    task = _build_task(experiment, data)
     run = RunFolder.create(parent, experiment.name)
     write_text(run.config, experiment_yaml(experiment))
     return _carry_out(run, experiment, data, task, machine, request, resumed=False)

@@ -9,7 +9,7 @@ import yaml
 
 from cvlab import checkpoint
 from cvlab.config import Experiment
-from cvlab.data.samples import SampleTable, read_samples
+from cvlab.data.samples import SampleTable, by_stage, read_samples
 from cvlab.errors import ConfigError, RunFolderError
 from cvlab.models.network import BACKBONE, Network, build_network
 from cvlab.run_folder import RunFolder, read_json
@@ -76,8 +76,7 @@ def samples_before(experiment: Experiment) -> list[SampleTable]:
         run = RunFolder.open(path)
         if not run.best.is_file():
             raise RunFolderError(f"model.init_from: {path}: the run is not finished (no checkpoints/best.keras).")
-        table = read_samples(run.samples)
-        tables += [table.take(table.stage == stage) for stage in dict.fromkeys(table.stage)]
+        tables += by_stage(read_samples(run.samples))
         earlier = (yaml.safe_load(run.config.read_text(encoding="utf-8")).get("model") or {}).get("init_from")
         path = Path(earlier) if earlier else None
     return tables

@@ -1,6 +1,6 @@
 """Strict YAML: the line of every key is known, duplicate keys are errors, `1e-3` is a number.
 
-Scalars follow YAML 1.2's core schema, which is what people mean: `on`, `yes` and `12:30` are text,
+Scalars follow YAML 1.2's core schema in decimal, which is what people mean: `on`, `yes` and `12:30` are text,
 `true` and `false` are booleans, `1e-3` is a float.
 """
 
@@ -10,13 +10,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
+from yaml.reader import ReaderError
 
-from cvlab.errors import ConfigError
-
-Key = tuple[str | int, ...]
+from cvlab.problems import Key, Place, Problem, Refused
+from cvlab.problems import shown as shown_value
 
 MAX_BYTES = 1_000_000
 MAX_NODES = 100_000
@@ -39,16 +39,26 @@ _CONSTRUCT: dict[str, Callable[[str], Any]] = {
     "int": int,
     "float": lambda text: float(re.sub(r"\.(?=inf|nan)", "", text.lower())),
 }
+# What PyYAML says about common mistakes, and what helps the reader.
+_SYNTAX = {
+    "mapping values are not allowed": "expected one `key: value` a line, received a second ':'; "
+    "check the indentation, or put text that holds ':' in quotes",
+    "could not find expected ':'": "expected `key: value`, received no ':' after the key",
+    "expected <block end>": "expected the indentation of the lines above, received another",
+    "expected a single document": "expected one document, received several ('---'); keep one",
+    "while scanning a quoted scalar": "expected the closing quote, received the end of the text",
+    r"character '\t'": "expected spaces, received a tab",
+    "cannot start any token": "expected a value, received a character with a meaning in YAML; put the text in quotes",
+}
 
 
 class _CoreSchemaLoader(yaml.SafeLoader):
     """A safe loader with the scalars of YAML 1.2's core schema."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
-
+_CoreSchemaLoader.yaml_implicit_resolvers = {}
 for _tag, (_pattern, _first) in _PATTERNS.items():
-    _CoreSchemaLoader.add_implicit_resolver(_TAG + _tag, re.compile(rf"^(?:{_pattern})$"), _first)
+    _CoreSchemaLoader.add_implicit_resolver(_TAG + _tag, re.compile(rf"^(?:{_pattern})\Z"), _first)
 
 
 @dataclass
@@ -56,97 +66,128 @@ class Document:
     """A mapping read from YAML, with the place of each key and what is wrong with the text."""
 
     value: dict[str, Any]
-    places: dict[Key, str] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
+    places: dict[Key, Place] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
 
 
 class _Reader:
-    def __init__(self, origin: str) -> None:
+    """Turns text into values, places and problems; `top` is the key under which the text stands."""
+
+    def __init__(self, origin: str, *, top: Key = (), numbered: bool = True) -> None:
         self.origin = origin
-        self.places: dict[Key, str] = {}
-        self.problems: list[str] = []
+        self.top = top
+        self.numbered = numbered
+        self.places: dict[Key, Place] = {}
+        self.problems: list[Problem] = []
         self.nodes = 0
 
-    def place(self, node: yaml.Node) -> str:
-        return f"{self.origin}:{node.start_mark.line + 1}"
+    def place(self, line: int) -> Place:
+        return Place(self.origin, line + 1 if self.numbered else 0)
 
-    def read(self, node: yaml.Node, key: Key, above: tuple[int, ...]) -> Any:
+    def refuse(self, message: str, line: int | None = None, key: Key | None = None) -> Refused:
+        place = Place(self.origin) if line is None else self.place(line)
+        return Refused([Problem(place, self.top if key is None else key, message)])
+
+    def report(self, node: yaml.Node, key: Key, message: str) -> None:
+        self.problems.append(Problem(self.place(node.start_mark.line), key, message))
+
+    def compose(self, text: str) -> yaml.Node | None:
+        try:
+            return yaml.compose(text, Loader=_CoreSchemaLoader)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            raise self.refuse(self.syntax(error), mark.line if mark else 0) from error
+        except ReaderError as error:
+            character = repr(chr(error.character) if isinstance(error.character, int) else error.character)
+            message = f"expected printable text, received the character {character}"
+            raise self.refuse(message, text.count("\n", 0, error.position)) from error
+        except RecursionError as error:
+            raise self.refuse(f"expected at most {MAX_DEPTH} levels, received more") from error
+
+    def syntax(self, error: yaml.MarkedYAMLError) -> str:
+        said = f"{error.context} {error.problem}"
+        for part, message in _SYNTAX.items():
+            if part in said:
+                return message
+        what = re.sub(", but (found|got)", ", received", error.problem or "expected YAML, received other text")
+        what = what.replace("the node content", "a value").replace("'<stream end>'", "the end of the text")
+        start, end = error.context_mark, error.problem_mark
+        if self.numbered and start and end and start.line < end.line:
+            return f"{what}, in what starts in line {start.line + 1}"
+        return what
+
+    def read(self, node: yaml.Node, key: Key, above: tuple[int, ...] = ()) -> Any:
+        line = node.start_mark.line
         self.nodes += 1
         if id(node) in above:
-            raise ConfigError([f"{self.place(node)}: expected plain values, received an alias that contains itself."])
+            raise self.refuse("expected plain values, received an alias that contains itself", line, key)
         if self.nodes > MAX_NODES or len(above) > MAX_DEPTH:
-            raise ConfigError(
-                [f"{self.place(node)}: expected at most {MAX_NODES:,} values, {MAX_DEPTH} levels deep; received more."]
-            )
-        self.places.setdefault(key, self.place(node))
+            limits = f"expected at most {MAX_NODES:,} values, {MAX_DEPTH} levels deep"
+            raise self.refuse(f"{limits}, received more", line, key[: len(self.top) + 3])
+        self.places.setdefault(key, self.place(line))
         if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
             return self.mapping(node, key, (*above, id(node)))
         if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
             return [self.read(item, (*key, i), (*above, id(node))) for i, item in enumerate(node.value)]
-        return self.scalar(node)
+        return self.scalar(node, key)
 
     def mapping(self, node: yaml.MappingNode, key: Key, above: tuple[int, ...]) -> dict[str, Any]:
         result: dict[str, Any] = {}
-        lines: dict[str, int] = {}
         for name_node, value_node in node.value:
             if not isinstance(name_node, yaml.ScalarNode):
-                self.problems.append(f"{self.place(name_node)}: expected a plain key, received a list or mapping.")
+                self.report(name_node, key, "expected a plain key, received a list or mapping")
                 continue
             name = str(name_node.value)
-            if name in result:
-                dotted = dotted_key((*key, name))
-                self.problems.append(
-                    f"{self.place(name_node)}: {dotted}: duplicate key, already given in line {lines[name]}; "
-                    "keep one of the two."
-                )
-                continue
-            lines[name] = name_node.start_mark.line + 1
-            self.places[(*key, name)] = self.place(name_node)
-            result[name] = self.read(value_node, (*key, name), above)
+            inner = (*key, name)
+            if not _is_text(name):
+                self.report(name_node, inner, "expected a key of Unicode characters, received others")
+            elif name in result:
+                first = f"in line {self.places[inner].line}" if self.numbered else "before"
+                self.report(name_node, inner, f"duplicate key, already given {first}; keep one of the two")
+            else:
+                self.places[inner] = self.place(name_node.start_mark.line)
+                result[name] = self.read(value_node, inner, above)
         return result
 
-    def scalar(self, node: yaml.Node) -> Any:
-        construct = _CONSTRUCT.get(node.tag.removeprefix(_TAG))
+    def scalar(self, node: yaml.Node, key: Key) -> Any:
+        tag = node.tag.removeprefix(_TAG)
+        construct = _CONSTRUCT.get(tag)
+        written = node.tag if tag == node.tag else f"!!{tag}"
         if construct is None:
-            self.problems.append(f"{self.place(node)}: expected a plain value, received the tag '{node.tag}'.")
+            self.report(node, key, f"expected a plain value, received the tag '{written}'")
             return None
         try:
-            return construct(node.value)
+            value = construct(node.value)
         except (ValueError, KeyError):
-            self.problems.append(f"{self.place(node)}: '{node.value}' cannot be read as {node.tag.split(':')[-1]}.")
+            self.report(node, key, f"expected a value that '{written}' fits, received {shown_value(node.value)}")
             return None
+        if isinstance(value, str) and not _is_text(value):
+            self.report(node, key, f"expected Unicode text, received {shown_value(value)}")
+            return None
+        return value
 
 
-def _compose(text: str, origin: str) -> yaml.Node | None:
-    try:
-        return yaml.compose(text, Loader=_CoreSchemaLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        what = error.problem or "is no YAML"
-        if "'\\t'" in what:
-            what = "a tab indents this line; YAML wants spaces"
-        elif "expected a single document" in str(error):
-            what = "expected one document, received several ('---'); keep one"
-        raise ConfigError([f"{origin}:{line}: {what}."]) from error
-    except yaml.YAMLError as error:
-        raise ConfigError([f"{origin}: is no YAML ({error})."]) from error
-    except RecursionError as error:
-        raise ConfigError([f"{origin}: expected at most {MAX_DEPTH} levels, received more."]) from error
+def _is_text(text: str) -> bool:
+    """Whether `text` can be written to a file and used in a path: no NUL, no half of a character."""
+    return not re.search("[\0\ud800-\udfff]", text)
 
 
-def parse_value(text: str, *, origin: str) -> Any:
+def parse_value(text: str, *, origin: str, key: Key = ()) -> Any:
     """Reads one YAML value (scalar, list or mapping), as in `key=value` on the command line.
+
+    Args:
+        text: The value.
+        origin: How messages name the place of the text.
+        key: The key that the value is for.
 
     Raises:
         ConfigError: `text` is no YAML.
     """
-    node = _compose(text, origin)
-    if node is None:
-        return None
-    reader = _Reader(origin)
-    value = reader.read(node, (), ())
+    reader = _Reader(origin, top=key, numbered=False)
+    node = reader.compose(text)
+    value = None if node is None else reader.read(node, key)
     if reader.problems:
-        raise ConfigError(reader.problems)
+        raise Refused(reader.problems)
     return value
 
 
@@ -160,39 +201,35 @@ def read_document(path: Path, *, shown: str | None = None) -> Document:
     Raises:
         ConfigError: The file is missing, empty, too large, no YAML or no mapping.
     """
-    origin = shown or str(path)
-    text = _read_text(path, origin)
-    node = _compose(text, origin)
+    reader = _Reader(shown or str(path))
+    node = reader.compose(_read_text(path, reader))
     if node is None:
-        raise ConfigError([f"{origin}: is empty; expected keys such as `name:`, `data:` and `model:`."])
+        raise reader.refuse("the file is empty; expected keys such as `name:`, `data:` and `model:`")
     if not isinstance(node, yaml.MappingNode):
-        raise ConfigError(
-            [f"{origin}:{node.start_mark.line + 1}: expected a mapping (`key: value` lines), received {_kind(node)}."]
-        )
-    reader = _Reader(origin)
-    return Document(reader.read(node, (), ()), reader.places, reader.problems)
+        kind = "a list" if isinstance(node, yaml.SequenceNode) else "a single value"
+        raise reader.refuse(f"expected a mapping (`key: value` lines), received {kind}", node.start_mark.line)
+    value = reader.read(node, ())
+    return Document(value if isinstance(value, dict) else {}, reader.places, reader.problems)
 
 
-def _read_text(path: Path, origin: str) -> str:
+def _read_text(path: Path, reader: _Reader) -> str:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigError([f"{origin}: expected a configuration of at most {MAX_BYTES:,} bytes."])
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
     except IsADirectoryError as error:
-        raise ConfigError([f"{origin}: expected a YAML file, received a folder."]) from error
+        raise reader.refuse("expected a YAML file, received a folder") from error
+    except FileNotFoundError as error:
+        raise reader.refuse("there is no such file; check the path") from error
     except OSError as error:
-        raise ConfigError([f"{origin}: cannot be read ({error.strerror}). Check the path."]) from error
+        raise reader.refuse(f"expected a readable YAML file, received an error ({error.strerror})") from error
+    if len(content) > MAX_BYTES:
+        raise reader.refuse(f"expected a configuration of at most {MAX_BYTES:,} bytes, received more")
+    try:
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigError([f"{origin}: expected text in UTF-8, received other bytes."]) from error
-
-
-def _kind(node: yaml.Node) -> str:
-    return "a list" if isinstance(node, yaml.SequenceNode) else "a single value"
-
-
-def dotted_key(key: Key) -> str:
-    """Returns `stages.0.epochs` for `("stages", 0, "epochs")`."""
-    return ".".join(str(part) for part in key)
+        raise reader.refuse(
+            "expected text in UTF-8, received other bytes", content.count(b"\n", 0, error.start)
+        ) from error
 
 
 def to_yaml(value: Mapping[str, Any]) -> str:
@@ -204,17 +241,23 @@ def to_yaml(value: Mapping[str, Any]) -> str:
 
 
 class _CoreSchemaDumper(yaml.SafeDumper):
-    """Short lists on one line, text quoted when either schema would misread it."""
+    """Short lists on one line, text quoted when either schema would misread it, no anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 def _represent_sequence(dumper: yaml.SafeDumper, value: list[Any]) -> yaml.Node:
     plain = all(not isinstance(item, (list, dict)) for item in value)
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=plain)
+    return dumper.represent_sequence(f"{_TAG}seq", value, flow_style=plain)
 
 
 def _represent_text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
+    if not value.isprintable():
+        # Only double quotes keep every line break and control character as it is.
+        return dumper.represent_scalar(f"{_TAG}str", value, style='"')
     number_like = any(re.fullmatch(pattern, value) for pattern, _ in _PATTERNS.values())
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="'" if number_like else None)
+    return dumper.represent_scalar(f"{_TAG}str", value, style="'" if number_like else None)
 
 
 _CoreSchemaDumper.add_representer(list, _represent_sequence)

@@ -62,8 +62,8 @@ def start(*words: str, folder: Path) -> subprocess.Popen[bytes]:
     """Starts cvlab in a process group of its own."""
     environment = {**os.environ, "CVLAB_CACHE_DIR": str(folder / "cache")}
     command = [sys.executable, "-m", "cvlab", "train", *words]
-    log = (folder / "output.txt").open("ab")
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+    with (folder / "output.txt").open("ab") as log:
+        return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
 
 
 def run_through(config: Path, folder: Path) -> Path:
@@ -117,7 +117,9 @@ def differences(a: Path, b: Path) -> list[str]:
         first, second = arrays(a / "checkpoints" / name), arrays(b / "checkpoints" / name)
         if first.keys() != second.keys():
             found.append(f"{name}: other arrays")
-        found += [f"{name}: {key}" for key in first if not np.array_equal(first[key], second.get(key))]
+        found += [
+            f"{name}: {key}" for key in first.keys() & second.keys() if not np.array_equal(first[key], second[key])
+        ]
     if training_state(a) != training_state(b):
         found.append("last.keras: state")
     files = [path.relative_to(a) for path in (a / "predictions").rglob("*.csv")]

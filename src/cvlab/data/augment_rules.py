@@ -131,7 +131,8 @@ def written_problems(transform: object) -> list[tuple[str | None, str]]:
 def _name_problem(transform: Transform) -> str | None:
     expected = "expected the name of an albumentations transform"
     if "name" not in transform:
-        return f"{expected}, such as {{name: HorizontalFlip}}, received none"
+        keys = ", ".join(map(str, transform)) or "nothing"
+        return f"{expected}, such as {{name: HorizontalFlip}}, received only {keys}"
     name = transform["name"]
     known = classes()
     if not isinstance(name, str) or name not in known:

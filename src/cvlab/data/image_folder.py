@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from cvlab import registry
 from cvlab.config import AbsolutePath, DataConfig
@@ -24,7 +24,17 @@ DRAWN_SIZES = (32, 1024)
 
 
 def _one_or_many(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list):
+        return value
+    raise ValueError("expected a folder or a list of folders")
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    if len(set(values)) < len(values):
+        raise ValueError("expected every entry once")
+    return values
 
 
 def _known_sample(name: str) -> str:
@@ -44,16 +54,9 @@ class Config(DataConfig):
     """
 
     name: Literal["image_folder"] = "image_folder"
-    root: Annotated[list[AbsolutePath], BeforeValidator(_one_or_many), Field(min_length=1)]
-    classes: Annotated[list[str], Field(min_length=2)] | None = None
+    root: Annotated[list[AbsolutePath], BeforeValidator(_one_or_many), Field(min_length=1), AfterValidator(_distinct)]
+    classes: Annotated[list[str], Field(min_length=2), AfterValidator(_distinct)] | None = None
     sample: Annotated[str, AfterValidator(_known_sample)] | None = None
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Config:
-        for key, values in (("root", self.root), ("classes", self.classes or [])):
-            if len(set(values)) < len(values):
-                raise ValueError(f"expected every entry of `{key}` once")
-        return self
 
 
 def load(config: Config) -> LoadedSource:

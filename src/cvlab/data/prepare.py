@@ -261,7 +261,9 @@ def _check_splits(table: SampleTable, source: LoadedSource, warnings: list[str])
             raise DataError(f"The training split has no image of {', '.join(lacking)}. Add images or change the split.")
         if split == "val" and len(lacking) == len(source.class_names):
             raise DataError("The validation split is empty; it chooses the best weights. Change data.split.")
-        if lacking and len(lacking) < len(source.class_names):
+        if split == "test" and len(lacking) == len(source.class_names):
+            warnings.append("There is no test split: the results are those of validation, which chose the weights.")
+        elif lacking:
             warnings.append(f"Split '{split}' has no image of {', '.join(lacking)}; their metrics are undefined there.")
 
 

@@ -94,6 +94,11 @@ def concatenate(tables: Sequence[SampleTable]) -> SampleTable:
     return SampleTable(**columns, targets={name: np.concatenate([t.targets[name] for t in tables]) for name in names})
 
 
+def by_stage(table: SampleTable) -> list[SampleTable]:
+    """Takes a table of several stages apart again, stages in their order."""
+    return [table.take(table.stage == stage) for stage in dict.fromkeys(table.stage)]
+
+
 def new_table(
     sample_id: Sequence[str],
     path: Sequence[Path],

@@ -41,12 +41,12 @@ def _frozen_layers(backbone: keras.Model, trainable: Any) -> int:
         return total
     ((form, amount),) = trainable.items()
     if form == "from_layer":
-        names = [layer.name for layer in backbone.layers]
+        names: list[str] = [layer.name for layer in backbone.layers]
         if amount not in names:
             raise _misfit(f"expected the name of a layer of the backbone, received '{amount}'", amount, names)
-        return int(names.index(amount))
+        return names.index(amount)
     if form == "fraction":
-        return round((1 - amount) * total)
+        return round((1 - float(amount)) * total)
     if amount > total:
         raise _misfit(f"expected at most {total} for {form} (the layers of this backbone), received {amount}")
     return int(amount) if form == "first_frozen" else total - int(amount)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -24,7 +25,8 @@ def _weights(value: Any) -> Any:
     if value is None or value == "balanced":
         return value
     numbers = isinstance(value, dict) and all(
-        isinstance(weight, int | float) and not isinstance(weight, bool) and weight > 0 for weight in value.values()
+        isinstance(weight, int | float) and not isinstance(weight, bool) and 0 < weight < math.inf
+        for weight in value.values()
     )
     if numbers and value:
         return value

@@ -1,0 +1,129 @@
+"""Checks of a configuration that types cannot express: augmentations, and settings that must fit together.
+
+They look at the values as written, so that they are made even where other values are wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeGuard, get_args
+
+from cvlab import registry
+from cvlab.config import MAX_IMAGE_SIDE, DataConfig, ModelConfig, TaskConfig
+from cvlab.config_messages import Problems, one_of
+from cvlab.problems import Key, shown
+
+Size = tuple[int, int]
+
+
+def check_augmentations(value: Mapping[str, Any], data: type[DataConfig] | None, problems: Problems) -> None:
+    """Checks transforms and their parameters on images of each stage's size; an inherited list is reported once."""
+    wanted: dict[tuple[Key, Size | None], Any] = {}
+    for i, stage in _stages(value):
+        key: Key = ("stages", i, "augment")
+        key = key if problems.given(key) else ("augment",)
+        wanted[key, _image_size(stage, data)] = stage.get("augment")
+    if not any(key == ("augment",) for key, _ in wanted):
+        wanted[("augment",), _image_size(value, data)] = value.get("augment")
+    for (key, size), transforms in wanted.items():
+        if isinstance(transforms, list) and transforms:
+            _check_transforms(key, transforms, size, problems)
+
+
+def _check_transforms(key: Key, transforms: list[Any], size: Size | None, problems: Problems) -> None:
+    augment = registry.load(registry.TOOLS, "augment")
+    for found in augment.check_transforms(transforms, **({} if size is None else {"image_size": size})):
+        readable = isinstance(transforms[found.index], dict)
+        # Without a size, what failed on a made-up image says nothing; what is no mapping is reported by its type.
+        if readable and (size or found.key is not None):
+            inner: Key = (found.index,) if found.key is None else (found.index, found.key)
+            problems.add((*key, *inner), found.message)
+
+
+def check_together(
+    value: Mapping[str, Any],
+    task: type[TaskConfig] | None,
+    data: type[DataConfig] | None,
+    model: type[ModelConfig] | None,
+    problems: Problems,
+) -> None:
+    """Checks what only shows when two parts are seen together."""
+    _check_stage_names(value, problems)
+    _check_image_sizes(value, data, model, problems)
+    _check_warmups(value, problems)
+    if task is not None:
+        _check_monitor(value, task, problems)
+
+
+def _check_stage_names(value: Mapping[str, Any], problems: Problems) -> None:
+    seen: dict[str, int] = {}
+    for i, stage in _stages(value):
+        name = stage.get("name")
+        if not isinstance(name, str):
+            continue
+        if name in seen:
+            problems.add(
+                ("stages", i, "name"), f"expected a name of its own, received {shown(name)}, as in stage {seen[name]}"
+            )
+        seen.setdefault(name, i)
+
+
+def _check_image_sizes(
+    value: Mapping[str, Any], data: type[DataConfig] | None, model: type[ModelConfig] | None, problems: Problems
+) -> None:
+    smallest = model.smallest_image if model else 1
+    first: Size | None = None
+    for i, stage in _stages(value):
+        size = _image_size(stage, data)
+        if size is None:
+            continue
+        own: Key = ("stages", i, "data", "image_size")
+        first = first or size
+        if min(size) < smallest:
+            message = f"expected at least {smallest} pixels a side for this model, received {shown(size)}"
+            problems.add(own if problems.given(own) else ("data", "image_size"), message)
+        elif size != first:
+            problems.add(own, f"expected {shown(first)} as in the first stage, received {shown(size)}")
+
+
+def _check_warmups(value: Mapping[str, Any], problems: Problems) -> None:
+    for i, stage in _stages(value):
+        schedule, epochs = stage.get("schedule"), stage.get("epochs")
+        warmup = schedule.get("warmup_epochs") if isinstance(schedule, dict) else None
+        if _is_number(warmup) and _is_number(epochs) and 0 < epochs < warmup:
+            own: Key = ("stages", i, "schedule", "warmup_epochs")
+            key = own if problems.given(own) else ("train", *own[2:])
+            problems.add(key, f"expected at most the {epochs} epochs of stage {i}, received {shown(warmup)}")
+
+
+def _check_monitor(value: Mapping[str, Any], task: type[TaskConfig], problems: Problems) -> None:
+    train = value.get("train")
+    received = train.get("monitor") if isinstance(train, dict) else None
+    monitors = [f"val_{name}" for name in task.monitors]
+    if isinstance(received, str) and received not in monitors:
+        problems.add(("train", "monitor"), one_of(monitors, received))
+
+
+def _stages(value: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+    stages = value.get("stages")
+    for i, stage in enumerate(stages if isinstance(stages, list) else []):
+        if isinstance(stage, dict):
+            yield i, stage
+
+
+def _image_size(section: Mapping[str, Any], data: type[DataConfig] | None) -> Size | None:
+    """Returns the image size of a stage, or of the top of the configuration; None if it is not valid."""
+    settings = section.get("data")
+    if data is None or not isinstance(settings, dict):
+        return None
+    if settings.get("name") not in get_args(data.model_fields["name"].annotation):
+        return None
+    size = settings.get("image_size", data.model_fields["image_size"].default)
+    if not isinstance(size, list | tuple) or len(size) != 2:
+        return None
+    whole = all(isinstance(side, int) and not isinstance(side, bool) for side in size)
+    return (size[0], size[1]) if whole and all(1 <= side <= MAX_IMAGE_SIDE for side in size) else None
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
