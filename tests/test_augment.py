@@ -169,6 +169,7 @@ def test_names_of_numbers_are_opencv_s() -> None:
         assert getattr(cv2, f"INTER_{name.upper()}") == number
 
 
+@pytest.mark.slow
 def test_every_usable_transform_depends_on_images_and_seed_alone() -> None:
     names = available()
     images = pictures(34)

@@ -116,6 +116,7 @@ def test_a_truncated_jpeg_is_named_or_skipped_with_the_count(faces: Path) -> Non
     assert "p9_9.jpg" in refused("train", "toy.yaml", cwd=faces)
     done = cvlab("train", "toy.yaml", "data.on_unreadable=skip", "stages.0.epochs=1", cwd=faces)
     assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
     assert "left out (data.on_unreadable: skip)" in done.stdout
     (report,) = (faces / "runs").glob("toy/*/report.md")
     assert "p9" in report.read_text()
@@ -149,6 +150,7 @@ def test_words_that_are_no_settings(faces: Path) -> None:
     assert "--resume takes a run folder" in refused("train", "toy.yaml", "--resume", ".", cwd=faces)
 
 
+@pytest.mark.slow
 def test_sample_data_are_drawn_in_full_and_never_over_something(tmp_path: Path) -> None:
     done = cvlab("data", "sample", "emotion", "drawn", "--image-size", "32", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

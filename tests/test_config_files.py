@@ -115,6 +115,7 @@ def test_differences_name_the_dotted_key(tmp_path: Path) -> None:
     assert len(found) == 5  # both stages inherit the last one
 
 
+@pytest.mark.slow
 def test_a_wrong_configuration_ends_in_one_message_before_tensorflow_starts(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(changed(("vggnet", "vgnet")), encoding="utf-8")

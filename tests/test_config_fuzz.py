@@ -78,6 +78,7 @@ def test_the_writer_of_this_test_loses_nothing(tmp_path: Path, valid: Any) -> No
     assert outcome(tmp_path / "c.yaml", text_of(valid)) is None
 
 
+@pytest.mark.slow
 def test_every_key_in_every_spelling_but_its_own_is_refused(tmp_path: Path, valid: Any) -> None:
     keys = all_keys(valid)
     assert len(keys) > 50

@@ -400,6 +400,7 @@ def test_files_cut_anywhere(form: str) -> None:
             survives(whole[:length])
 
 
+@pytest.mark.slow
 @given(form=st.sampled_from(sorted(WHOLE_FILES)), data=st.data())
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_flipped_bytes_never_raise_anything_else(form: str, data: st.DataObject) -> None:

@@ -212,6 +212,7 @@ def test_drawn_data_is_known_by_its_mark(tmp_path: Path) -> None:
     assert loaded(tmp_path / "y", tmp_path / "x/train").synthetic
 
 
+@pytest.mark.slow
 def test_sample_sets_of_different_roots_are_different_and_never_mixed_up(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"sample": "emotion", "image_size": (16, 24)}
     one, two = config(Path("/p/train"), **settings), config(Path("/q/train"), **settings)

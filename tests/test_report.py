@@ -213,6 +213,7 @@ def test_undefined_values_are_called_undefined_with_the_reason(small: RunFolder)
     assert "nan" not in report
 
 
+@pytest.mark.slow
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
     names = ("a|b", "<script>", "`tick`", "line\nbreak", "*bold* __x__", "$x$ &amp;", "[a](b)", "\\|")
     shown = [*names[:3], r"line\nbreak", *names[4:]]
@@ -280,6 +281,7 @@ def test_before_and_after_must_speak_of_the_same_samples(tmp_path: Path) -> None
         write_report(run)
 
 
+@pytest.mark.slow
 def test_report_needs_neither_tensorflow_nor_pyplot(small: RunFolder) -> None:
     program = (
         "import sys, json; from pathlib import Path; from cvlab.run_folder import RunFolder;"

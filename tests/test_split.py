@@ -206,6 +206,7 @@ def test_what_cannot_be_placed_is_named_by_class_and_split() -> None:
         split(table(labels, groups), {"train": 0.5, "val": 0.5})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("groups", [30_000, 10**9])
 def test_a_hundred_thousand_samples_take_seconds(groups: int) -> None:
     samples = random_table(groups, 100_000, 8, 1)

@@ -16,6 +16,9 @@ from cvlab.data.synthetic import drawing, emotion
 from cvlab.data.synthetic.person import Expression
 from cvlab.errors import DataError
 
+# Drawing some hundred faces takes seconds.
+pytestmark = pytest.mark.slow
+
 
 def digests(folder: Path) -> dict[str, str]:
     files = (path for path in folder.rglob("*") if path.is_file())

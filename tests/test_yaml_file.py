@@ -181,6 +181,7 @@ def _types(value: Any) -> Any:
     return [_types(item) for item in value] if isinstance(value, list) else type(value)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=st.dictionaries(_TEXT | _TRICKY, _VALUES, max_size=5))
 def test_written_yaml_reads_back_the_same_here_and_in_yaml_1_1(tmp_path: Path, value: dict[str, Any]) -> None:

@@ -94,7 +94,7 @@ def _turned(name: str, epochs: list[Epoch]) -> str:
         return ""
     return (
         f"Stage {name}: validation loss turned after epoch {turn}: from {lowest:.3f} there to {last:.3f} "
-        f"at epoch {end}; more epochs at this setting do not help."
+        f"at epoch {end}; the epochs after it did not improve it."
     )
 
 

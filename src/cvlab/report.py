@@ -189,7 +189,7 @@ def _environment(record: RunRecord) -> list[str]:
     command = environment.get("command")
     rows = [
         ["command", code(shlex.join(command) if isinstance(command, list) else command)],
-        ["git commit", f"{code(git['commit'])}{dirty}" if git.get("commit") else "not known"],
+        ["git commit", f"{code(git['commit'])}{dirty}" if git.get("commit") else "not in a git repository"],
         *([md(key), md(value)] for key, value in others.items() if key not in named_already),
         *([md(name), md(version)] for name, version in (environment.get("versions") or {}).items()),
     ]
