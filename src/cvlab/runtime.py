@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import subprocess
@@ -40,7 +41,7 @@ def start(*, device: str, precision: Precision, seed: int, deterministic: bool, 
         precision: The precision, or `auto`.
         seed: Seeds weights, dropout and everything else that is random in the network.
         deterministic: Whether the same seed gives the same bits (on one kind of machine).
-        verbose: Whether TensorFlow may print what it prints when it starts.
+        verbose: Whether TensorFlow may print its own messages.
 
     Raises:
         ConfigError: The device is not there.
@@ -49,6 +50,8 @@ def start(*, device: str, precision: Precision, seed: int, deterministic: bool, 
         import keras
         import tensorflow as tf
 
+        if not verbose:
+            logging.getLogger("tensorflow").setLevel(logging.ERROR)
         # Names of layers count up in a process; a second run in it is to have those of the first.
         keras.utils.clear_session()
         gpu = _choose_gpu(tf, device)
