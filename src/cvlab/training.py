@@ -87,7 +87,7 @@ class StageTrainer:
     def _run_epoch(self) -> None:
         state, model = self.state, self.parts.model
         self.parts.training.epoch = state.epoch
-        self._set_rate()
+        model.optimizer.learning_rate = self.rate()
         started = time.monotonic() - state.seconds
         first, batches = state.batch, self.parts.training.per_epoch
         with self.progress.epoch(state.epoch + 1, first=first, batches=batches):
@@ -125,7 +125,7 @@ class StageTrainer:
         state = self.state
         value = validation[self.train.monitor]
         is_best = improves(value, state.best, higher=self.higher_is_better)
-        rate = self._rate()
+        rate = self.rate()
         state.epoch, state.batch, state.seconds, state.running = state.epoch + 1, 0, 0.0, []
         if is_best:
             state.best, state.best_epoch = value, state.epoch
@@ -166,13 +166,11 @@ class StageTrainer:
             return start_after_steps
         return STEPS_BEFORE_BATCHNORM_IS_JUDGED if self.has_batchnorm else 0
 
-    def _rate(self) -> float:
+    def rate(self) -> float:
+        """The learning rate of the next step."""
         batches = self.parts.training.per_epoch
         step = self.state.epoch * batches + min(self.state.batch, batches - 1)
         return learning_rate(self.stage, step=step, steps_per_epoch=batches, scale=self.state.rate_scale)
-
-    def _set_rate(self) -> None:
-        self.parts.model.optimizer.learning_rate = self._rate()
 
     def save(self, *, seconds: float = 0.0) -> None:
         """Writes `last.keras` with the exact state of this moment."""
@@ -216,7 +214,8 @@ class _Steps(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if self.varies:
-            self.trainer._set_rate()
+            # Reading `self.model` first: under JAX it brings the variables up to date, and has them read again.
+            self.model.optimizer.learning_rate = self.trainer.rate()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         trainer = self.trainer
@@ -231,6 +230,7 @@ class _Steps(keras.callbacks.Callback):
         minutes = trainer.train.save_every_minutes
         last = done == trainer.parts.training.per_epoch
         if minutes is not None and not last and time.monotonic() - self.saved > minutes * 60:
+            assert self.model is trainer.parts.model  # under JAX, reading it brings the variables up to date
             trainer.save(seconds=time.monotonic() - self.started)
             self.saved = time.monotonic()
 
