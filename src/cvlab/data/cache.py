@@ -24,6 +24,7 @@ from cvlab.console import Console
 from cvlab.data.decode import DecodedImage, UnreadableImage, decode_bytes, quiet_decoding
 from cvlab.data.fingerprint import worker_count
 from cvlab.errors import DataError
+from cvlab.run_folder import sync_folder
 
 # Part of the key of every cache: raise it when the same file would come out with other pixels.
 DECODER_VERSION = 1
@@ -149,9 +150,9 @@ def _build(folder: Path, sources: Sequence[Source], image_size: tuple[int, int],
         with (temporary / "index.json").open("wb") as file:
             file.write(json.dumps(index).encode())
             _sync(file)
-        _sync_folder(temporary)
+        sync_folder(temporary)
         temporary.rename(folder)
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -273,11 +274,3 @@ def _megabytes(size: int) -> str:
 def _sync(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
