@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cvlab.config import MAX_IMAGE_SIDE
 from cvlab.config_file import load_experiment
+from cvlab.config_values import MAX_IMAGE_SIDE
 from tests.config_fixture import VALID, changed, problems_of
 
 OPTIMIZERS = "'adam', 'adamw', 'sgd' or 'rmsprop'"

@@ -68,7 +68,7 @@ def test_a_sound_run_has_no_finding_but_its_numbers() -> None:
     assert found(sentences) == []
     assert sentences == [
         "Stage train: best epoch 2 of 3 epochs (val_loss 0.900, val_accuracy 0.500, loss 1.000, accuracy 0.700).",
-        "Accuracy of the final weights: training images plain 0.720, training images augmented 0.700, "
+        "Accuracy of the best weights: training images plain 0.720, training images augmented 0.700, "
         "validation 0.680, test 0.670; training plain less validation: +0.040.",
     ]
 
@@ -170,7 +170,7 @@ def test_every_stage_is_read() -> None:
 
 def test_missing_splits_values_and_history_are_no_error() -> None:
     assert read_curves([], {}) == []
-    assert read_curves([], {"val": cells(0.6)}) == ["Accuracy of the final weights: validation 0.600."]
+    assert read_curves([], {"val": cells(0.6)}) == ["Accuracy of the best weights: validation 0.600."]
     never = epochs([None, float("nan"), None], best=0)
     assert read_curves(never, {})[0] == "Stage train: no epoch of 3 became the best."
     undefined = {"val": {**cells(0.6), "accuracy": {"value": None, "reason": "none"}}}

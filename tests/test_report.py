@@ -83,7 +83,7 @@ def test_classes_text_report_and_accuracies_are_those_of_the_predictions(run: Ru
         assert recall == f"{per_class[name]['recall']['value']:.3f}"
         assert int(support) == (p.target == p.class_names.index(name)).sum()
     assert classification_text(p).rstrip() in report
-    images = {row[0]: row[1] for row in rows(report, "Accuracy of the final weights")}
+    images = {row[0]: row[1] for row in rows(report, "Accuracy of the best weights")}
     for label, split in (("training images plain", "train"), ("training images augmented", "train-augmented")):
         table_of_split = read_predictions(run.predictions(split))
         assert images[label] == f"{(table_of_split.target == table_of_split.predicted).mean():.3f}"

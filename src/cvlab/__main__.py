@@ -8,10 +8,7 @@ from types import FrameType
 
 from cvlab.cli import app
 from cvlab.errors import CvlabError
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM outside of training."""
+from cvlab.stopping import Terminated
 
 
 def main() -> None:
@@ -24,9 +21,6 @@ def main() -> None:
         sys.exit(error.exit_code)
     except Terminated:
         sys.exit(143)
-    except KeyboardInterrupt:
-        print("cvlab: interrupted.", file=sys.stderr)
-        sys.exit(130)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

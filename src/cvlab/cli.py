@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cvlab import __version__
+
 if TYPE_CHECKING:
     from cvlab.experiment import Request
 
@@ -26,6 +28,19 @@ app.add_typer(data_app, name="data")
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show what TensorFlow prints when it starts.")]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cvlab {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show it.")] = False,
+) -> None:
+    """One YAML file is one computer-vision experiment: train, evaluate, report."""
+
+
 @app.command()
 def train(
     words: Annotated[
@@ -34,7 +49,7 @@ def train(
     ] = None,
     sample: Annotated[bool, typer.Option("--sample", help="Use small drawn sample data; takes minutes.")] = False,
     resume: Annotated[Path | None, typer.Option(metavar="RUN_DIR", help="Go on with an interrupted run.")] = None,
-    run_dir: Annotated[Path, typer.Option(help="Where run folders are made.")] = Path("runs"),
+    run_dir: Annotated[Path | None, typer.Option(help="Where run folders are made, instead of runs/.")] = None,
     verbose: Verbose = False,
 ) -> None:
     """Train a configuration, then evaluate it and write its report.
@@ -43,13 +58,15 @@ def train(
     """
     words = words or []
     if resume is not None:
+        if run_dir is not None:
+            raise typer.BadParameter("--resume goes on in its own run folder; leave out --run-dir")
         _resume(resume, words, sample=sample, verbose=verbose)
         return
     if not words or ("=" in words[0] and not Path(words[0]).is_file()):
         raise typer.BadParameter("expected a YAML file first, for example: cvlab train configs/vgg_emotion.yaml")
     from cvlab import experiment
 
-    experiment.train(Path(words[0]), words[1:], _request(verbose), sample=sample, parent=run_dir)
+    experiment.train(Path(words[0]), words[1:], _request(verbose), sample=sample, parent=run_dir or Path("runs"))
 
 
 def _resume(run_dir: Path, words: list[str], *, sample: bool, verbose: bool) -> None:
@@ -71,6 +88,8 @@ def evaluate(
     """Write predictions, metrics and pictures of a run."""
     if split not in (None, "train", "val", "test"):
         raise typer.BadParameter(f"--split: {_unknown(split, ('train', 'val', 'test'))}")
+    if split is not None and data is not None:
+        raise typer.BadParameter("--split and --data exclude each other: a folder given by --data is predicted whole")
     from cvlab import experiment
     from cvlab.run_folder import RunFolder
 

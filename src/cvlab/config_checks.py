@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard, get_args
 
 from cvlab import registry
-from cvlab.config import MAX_IMAGE_SIDE, DataConfig, ModelConfig, TaskConfig
+from cvlab.config import DataConfig, ModelConfig, TaskConfig
 from cvlab.config_messages import Problems, one_of
+from cvlab.config_values import MAX_IMAGE_SIDE
 from cvlab.problems import Key, shown
 
 Size = tuple[int, int]

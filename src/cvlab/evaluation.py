@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +11,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cvlab import checkpoint, registry
-from cvlab.config import Experiment, StageConfig, Transform
+from cvlab.config import Experiment, StageConfig
+from cvlab.config_values import Transform
 from cvlab.console import Console
 from cvlab.data.audit import find_leaks
 from cvlab.data.augment import Augmenter
 from cvlab.data.decoded import DecodedSamples, cache_dir, decode_all
 from cvlab.data.fingerprint import content_hashes
+from cvlab.data.pipeline import own_errors
 from cvlab.data.samples import by_stage, read_samples, text_column
 from cvlab.data.source import LoadedSource
 from cvlab.errors import DataError, RunFolderError, counted, listing
-from cvlab.initial import initial_network, samples_before
+from cvlab.initial import build_task, samples_before
 from cvlab.plots import image_grid, save_figure
 from cvlab.run_folder import RunFolder, read_json, write_json, write_text
 from cvlab.tasks.task import Task
@@ -48,8 +51,7 @@ class Evaluator:
         """Opens a run with its resolved configuration."""
         data = read_json(run.data)
         class_names = tuple(data["class_names"])
-        task = registry.load(registry.TASKS, experiment.task.name).build(experiment.task, class_names)
-        return cls(run, experiment, task, class_names, data["synthetic"], console)
+        return cls(run, experiment, build_task(experiment, class_names), class_names, data["synthetic"], console)
 
     def evaluate(self, splits: Sequence[str] | None = None) -> None:
         """Predicts (train plain and augmented, validation, test), then writes metrics and pictures.
@@ -60,6 +62,9 @@ class Evaluator:
         model = checkpoint.load_model(self._best())
         stage = self.experiment.stages[-1]
         samples = self._samples(stage)
+        missing = [split for split in splits or () if split not in samples.splits]
+        if missing:
+            raise DataError(f"--split: this run has no {missing[0]} split; it has {', '.join(samples.splits)}.")
         for split in [split for split in samples.splits if splits is None or split in splits]:
             chosen = samples.of_split(split)
             self.console.say(f"Predicting {split} ({counted(len(chosen.table), 'image')})")
@@ -88,18 +93,20 @@ class Evaluator:
             )
         table = source.table
         hashes = content_hashes([Path(p) for p in table.path], cache_dir=cache_dir(config), console=self.console)
-        name = f"data-{folder.resolve().name}"
+        # Two folders may have one name; the table of one must not take the place of the other's.
+        digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]
+        name = f"data-{folder.resolve().name}-{digest}"
         table = table.with_columns(
             content=text_column(hashes),
             stage=text_column([name] * len(table)),
             split=text_column(["test"] * len(table)),
         )
-        seen = [*samples_before(self.experiment), *by_stage(read_samples(self.run.samples))]
+        seen = [*samples_before(self.experiment, self.run), *by_stage(read_samples(self.run.samples))]
         leaks = find_leaks([table], before=seen)
-        if leaks and not config.allow_leakage:
+        if leaks:
             raise DataError(
-                f"The gate stops this evaluation; the run was trained on some of it:\n"
-                f"{listing([str(leak) for leak in leaks])}"
+                f"{folder}: the gate found {counted(len(leaks), 'leak')} from what the run was trained on or chosen by:\n"
+                f"{listing([str(leak) for leak in leaks])}\nTake these images out, or evaluate another folder."
             )
         path = self.run.predictions(name)
         self._predict(checkpoint.load_model(self._best()), decode_all(table, config, self.console), path)
@@ -109,6 +116,10 @@ class Evaluator:
     def _best(self) -> Path:
         if self.run.best.is_file():
             return self.run.best
+        if self.run.status.is_file() and read_json(self.run.status)["status"] == "done":
+            raise RunFolderError(
+                f"{self.run.best}: is missing. To write it again: cvlab train --resume {self.run.path}"
+            )
         found = [self.run.stage_best(stage.name) for stage in self.experiment.stages]
         found = [path for path in found if path.is_file()]
         if not found:
@@ -139,12 +150,13 @@ class Evaluator:
         batches = samples.batches(self.experiment.stages[-1].batch_size, seed=(self.experiment.seed,))
         if augment:
             batches.augmenter = Augmenter(augment)
-        outputs = model.predict(batches.dataset(), verbose=0)
+        with own_errors(batches):
+            outputs = model.predict(batches.dataset(), verbose=0)
         write_text(path, self.task.predictions_csv(outputs, samples.table))
 
     def _before_and_after(self) -> None:
         """Predicts validation and test of every stage with the weights before and after it."""
-        model = initial_network(self.experiment, self.task, self.class_names)[0].connect(self.experiment.stages[0])
+        model = checkpoint.load_model(self.run.initial)
         for stage in self.experiment.stages:
             best = self.run.stage_best(stage.name)
             if not best.is_file():
@@ -160,7 +172,7 @@ class Evaluator:
     def _write_metrics(self) -> None:
         """Computes every metric from the predictions tables on disk."""
         folder = self.run.predictions("test").parent
-        names = [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.csv")]
+        names = [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("[!.]*.csv")]
         names.sort(key=lambda name: (name not in _ORDER, _ORDER.index(name) if name in _ORDER else 0, name))
         top_k = self.experiment.evaluate.top_k
         write_json(self.run.metrics, {name: self.task.metrics(folder / f"{name}.csv", top_k=top_k) for name in names})
@@ -191,7 +203,7 @@ class Evaluator:
         chosen = held_out.take(self._some(len(held_out.table), PICTURES))
         images = chosen.pixels()
         titles = self.task.picture_titles(model.predict(images, verbose=0), chosen.table)
-        title = f"Predictions on the {split} split, images drawn at random"
+        title = f"Predictions on random images of {split}: truth, and → what was predicted where that is wrong"
         figure = image_grid(images, titles, columns=6, title=title, synthetic=self.synthetic)
         save_figure(figure, self.run.pictures / "predictions.png")
 

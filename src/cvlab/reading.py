@@ -1,6 +1,6 @@
 """Learning curves and results of a classification read in words, each sentence with its numbers.
 
-What a curve alone cannot tell apart is told by the accuracy of the same final weights, in inference
+What a curve alone cannot tell apart is told by the accuracy of the same best weights, in inference
 mode, on four tables: training images plain (`train`) and augmented (`train-augmented`), `val`, `test`.
 
 | finding | rule |
@@ -44,11 +44,11 @@ Metrics = dict[str, Any]
 
 
 def read_curves(history: list[Epoch], metrics: dict[str, Metrics]) -> list[str]:
-    """Returns findings in plain language: what each stage did, then what the final weights show.
+    """Returns findings in plain language: what each stage did, then what the best weights show.
 
     Args:
         history: The lines of metrics.jsonl, in order: one an epoch, stage by stage.
-        metrics: `classification_metrics` of the final weights by split; any split may be missing.
+        metrics: `classification_metrics` of the best weights by split; any split may be missing.
     """
     stages = [(name, list(epochs)) for name, epochs in groupby(history, key=lambda epoch: str(epoch["stage"]))]
     findings = [sentence for name, epochs in stages for sentence in _stage(name, epochs)]
@@ -123,9 +123,9 @@ def _accuracies(metrics: dict[str, Metrics]) -> str:
     values = {split: value for split in SPLITS if (value := _value(metrics, split)) is not None}
     shown = ", ".join(f"{SPLITS[split]} {value:.3f}" for split, value in values.items())
     if "train" not in values or "val" not in values:
-        return f"Accuracy of the final weights: {shown}." if shown else ""
+        return f"Accuracy of the best weights: {shown}." if shown else ""
     gap = values["train"] - values["val"]
-    return f"Accuracy of the final weights: {shown}; training plain less validation: {gap:+.3f}."
+    return f"Accuracy of the best weights: {shown}; training plain less validation: {gap:+.3f}."
 
 
 def _overfitting(metrics: dict[str, Metrics]) -> str:
@@ -136,7 +136,7 @@ def _overfitting(metrics: dict[str, Metrics]) -> str:
     if train - val <= max(CLEAR_GAP, _noise(val, samples)):
         return ""
     return (
-        f"Overfitting: the final weights reach {train:.3f} on the training images plain and {val:.3f} on "
+        f"Overfitting: the best weights reach {train:.3f} on the training images plain and {val:.3f} on "
         f"{counted(samples, 'validation image')}; more data, stronger augmentation, more dropout or a "
         "smaller model narrow the gap."
     )

@@ -74,9 +74,9 @@ def _head(record: RunRecord) -> list[str]:
     if leaks := record.data.get("leaks"):
         found = f"LEAKAGE (data.allow_leakage is on): {counted(len(leaks), 'finding')}"
         blocks.append(red(f"{found}; the results may look better than they are.", leaks))
-    if record.status.get("status") in ("failed", "interrupted"):
-        reason = md(record.status.get("reason") or "no reason was written")
-        blocks.append(f"**This run is not complete: {md(record.status['status'])} ({reason}).**")
+    if not record.run.best.is_file():
+        status, reason = record.status.get("status", "unknown"), record.status.get("reason") or "no reason was written"
+        blocks.append(f"**This run is not complete: {md(status)} ({md(reason)}).**")
     return blocks
 
 
@@ -166,7 +166,11 @@ def _model(record: RunRecord) -> list[str]:
         f"{total:,} parameters, {trainable:,} of them trainable at the end; {layers} in [model.json](model.json)."
     ]
     rows = [[md(s["stage"]), f"{s['trainable']:,}", f"{s['frozen']:,}"] for s in model.get("stages", [])]
-    return [*blocks, table(["stage", "trainable", "frozen"], rows)] if rows else blocks
+    return (
+        [*blocks, table(["stage", "trained", "not trained (frozen layers, BatchNorm statistics)"], rows)]
+        if rows
+        else blocks
+    )
 
 
 def _data_notes(record: RunRecord) -> list[str]:

@@ -68,7 +68,7 @@ def build(record: RunRecord) -> TaskReport:
                 block(classification_text(predictions[shown]), "text"),
             ],
             "Before and after each stage": _changes(record),
-            "Accuracy of the final weights": [_accuracies(metrics)],
+            "Accuracy of the best weights": [_accuracies(metrics)],
         },
         findings=read_curves(record.history, metrics),
         pictures=_curves(record) + _draw(record, predictions[shown], metrics[shown], shown),
@@ -78,7 +78,7 @@ def build(record: RunRecord) -> TaskReport:
 def _read_splits(record: RunRecord) -> dict[str, ClassificationPredictions]:
     paths = {split: record.run.predictions(split) for split in SPLITS}
     # Beside the run's own splits stands what `cvlab evaluate --data` added.
-    added = {path.stem: path for path in sorted(paths["test"].parent.glob("*.csv")) if path.stem not in paths}
+    added = {path.stem: path for path in sorted(paths["test"].parent.glob("[!.]*.csv")) if path.stem not in paths}
     found = {split: read_predictions(path) for split, path in {**paths, **added}.items() if path.is_file()}
     if "val" not in found and "test" not in found:
         raise RunFolderError(

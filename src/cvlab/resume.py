@@ -10,7 +10,7 @@ from typing import Any
 
 from cvlab import checkpoint
 from cvlab.config import Experiment
-from cvlab.config_file import differences
+from cvlab.config_file import differences, load_experiment
 from cvlab.config_messages import shown
 from cvlab.data.prepare import PreparedData
 from cvlab.data.samples import SampleTable, read_samples
@@ -21,16 +21,22 @@ from cvlab.training_state import TrainingState
 
 @contextmanager
 def locked(run: RunFolder) -> Iterator[None]:
-    """Holds the run folder, so that two trainings never write into one.
+    """Holds the run folder, so that two commands never write into one; clears what a killed one left half-written.
 
     Raises:
-        RunFolderError: Another process trains in it.
+        RunFolderError: Another process uses it, or it cannot be written to.
     """
-    with run.lock.open("w") as file:
+    try:
+        file = run.lock.open("w")
+    except OSError as error:
+        raise RunFolderError(f"{run.path}: cannot be written to ({error.strerror}).") from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RunFolderError(f"{run.path}: another process is training in this run folder; wait for it.") from error
+        except BlockingIOError as error:
+            raise RunFolderError(f"{run.path}: another process is using this run folder; wait for it.") from error
+        for leftover in run.path.rglob(".*.tmp*"):
+            leftover.unlink(missing_ok=True)
         yield
 
 
@@ -40,29 +46,40 @@ def saved_state(run: RunFolder, experiment: Experiment) -> TrainingState:
     Raises:
         RunFolderError: The configuration differs in more than additional epochs, or the checkpoint is damaged.
     """
-    for leftover in run.last.parent.glob(".*.tmp*"):
-        leftover.unlink()
-    if not run.last.is_file():
-        return TrainingState()
-    saved = checkpoint.read_state(run.last)
-    state = TrainingState.from_json(saved["training"])
-    found = differences(saved["config"], experiment.model_dump(mode="json"))
-    refused = [item for item in found if not _more_epochs(item, state)]
+    if run.last.is_file():
+        saved = checkpoint.read_state(run.last)
+        state, config = TrainingState.from_json(saved["training"]), saved["config"]
+    else:
+        state, config = TrainingState(), load_experiment(run.config).model_dump(mode="json")
+    found = differences(config, experiment.model_dump(mode="json"))
+    refused = [item for item in found if not _allowed(item, state, experiment)]
     if refused:
         lines = [f"{key}: was {shown(old)}, now {shown(new)}" for key, old, new in refused]
         raise RunFolderError(
-            f"{run.path}: cannot go on with another configuration; only more epochs of the stage under way, or of a "
-            f"later one, may be asked for:\n{listing(lines)}\nTo train with these settings, start a new run."
+            f"{run.path}: cannot go on with another configuration. Only the device may change, and more epochs be "
+            "asked for, of the stage under way or a later one (with a cosine schedule, before the stage begins):\n"
+            f"{listing(lines)}\nTo train with these settings, start a new run."
         )
     if found and state.ended == "all epochs done" and state.epoch < experiment.stages[state.stage].epochs:
         state.ended = ""
     return state
 
 
-def _more_epochs(difference: tuple[str, Any, Any], state: TrainingState) -> bool:
+def _allowed(difference: tuple[str, Any, Any], state: TrainingState, experiment: Experiment) -> bool:
+    """Whether a run may go on with this difference.
+
+    A cosine that has begun cannot get more epochs: the rates of those that are over would have been others.
+    """
     key, old, new = difference
+    if key == "train.device":
+        return True
     match = re.fullmatch(r"stages\.(\d+)\.epochs", key)
-    return match is not None and int(match.group(1)) >= state.stage and new > old
+    if match is None or new <= old:
+        return False
+    number = int(match.group(1))
+    begun = number == state.stage and bool(state.epoch or state.batch)
+    cosine = experiment.stages[number].schedule.name == "cosine"
+    return number >= state.stage and not (begun and cosine)
 
 
 def check_same_data(run: RunFolder, data: PreparedData) -> None:
@@ -95,7 +112,7 @@ def _table_differences(saved: SampleTable, now: SampleTable) -> Sequence[str]:
 
 
 def _by_id(table: SampleTable) -> dict[str, dict[str, str]]:
-    columns = {name: getattr(table, name) for name in ("split", "group", "content")}
+    columns = {name: getattr(table, name) for name in ("split", "group", "content")} | dict(table.targets)
     return {
         sample_id: {name: column[i] for name, column in columns.items()} for i, sample_id in enumerate(table.sample_id)
     }

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -90,14 +90,17 @@ class RunFolder:
         """Makes a new folder `parent/name/<YYYYmmdd-HHMMSS>`; a second one in the same second gets `-2`."""
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         base = (parent / name).resolve()
-        base.mkdir(parents=True, exist_ok=True)
-        for count in range(1, 1000):
-            path = base / (stamp if count == 1 else f"{stamp}-{count}")
-            try:
-                path.mkdir()
-            except FileExistsError:
-                continue
-            return cls(path)
+        try:
+            base.mkdir(parents=True, exist_ok=True)
+            for count in range(1, 1000):
+                path = base / (stamp if count == 1 else f"{stamp}-{count}")
+                with suppress(FileExistsError):
+                    path.mkdir()
+                    return cls(path)
+        except OSError as error:
+            raise RunFolderError(
+                f"{base}: a run folder cannot be made there ({error.strerror}). Choose another place with --run-dir."
+            ) from error
         raise RunFolderError(f"{base}: cannot make a new run folder; 999 were started in this second.")
 
     @classmethod
@@ -119,6 +122,7 @@ class RunFolder:
     config = _File("config.yaml")
     environment = _File("environment.json")
     samples = _File("samples.csv")
+    earlier_samples = _File("earlier_samples.csv")
     data = _File("data.json")
     history = _File("metrics.jsonl")
     model = _File("model.json")
@@ -131,6 +135,7 @@ class RunFolder:
     pictures = _File("samples")
     last = _File("checkpoints", "last.keras")
     best = _File("checkpoints", "best.keras")
+    initial = _File("checkpoints", "initial.keras")
 
     def stage_best(self, stage: str) -> Path:
         """The best checkpoint of one stage."""

@@ -14,8 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cvlab.config import Precision
-from cvlab.errors import ConfigError
+from cvlab.config_values import Precision
+from cvlab.errors import ConfigError, counted
 
 PACKAGES = ("cvlab", "tensorflow", "keras", "numpy", "scikit-learn", "albumentations", "pillow", "matplotlib")
 
@@ -28,6 +28,11 @@ class Machine:
     gpu: int | None
     precision: str
     backend: str
+
+    @property
+    def jit_compile(self) -> bool | str:
+        """What to give Keras' `compile`: XLA is slower than none on a CPU, and JAX needs it."""
+        return "auto" if self.backend == "jax" or self.gpu is not None else False
 
 
 def start(*, device: str, precision: Precision, seed: int, deterministic: bool, verbose: bool) -> Machine:
@@ -54,14 +59,15 @@ def start(*, device: str, precision: Precision, seed: int, deterministic: bool, 
             logging.getLogger("tensorflow").setLevel(logging.ERROR)
         # Names of layers count up in a process; a second run in it is to have those of the first.
         keras.utils.clear_session()
-        gpu = _choose_gpu(tf, device)
+        backend = keras.backend.backend()
+        gpu = _choose_gpu(tf, device) if backend == "tensorflow" else _leave_to_backend(tf, device, backend)
         keras.utils.set_random_seed(seed)
         if deterministic:
             tf.config.experimental.enable_op_determinism()
         resolved = _resolve_precision(tf, precision, gpu)
         keras.config.set_dtype_policy(resolved)
-    name = "CPU" if gpu is None else f"GPU {gpu} ({_gpu_details(tf).get('device_name', 'unknown')})"
-    return Machine(device=name, gpu=gpu, precision=resolved, backend=keras.backend.backend())
+        name = _device_name(tf, gpu, backend)
+    return Machine(device=name, gpu=gpu, precision=resolved, backend=backend)
 
 
 @contextmanager
@@ -90,12 +96,30 @@ def _choose_gpu(tf: Any, device: str) -> int | None:
         tf.config.set_visible_devices([], "GPU")
         return None
     if wanted >= len(gpus):
-        raise ConfigError(
-            [f"train.device: expected one of the {len(gpus)} GPUs that TensorFlow sees, received '{device}'."]
-        )
+        seen = f"TensorFlow sees {counted(len(gpus), 'GPU')}" if gpus else "TensorFlow sees no GPU"
+        hint = "use 'auto' or 'cpu', or install the GPU libraries: pip install 'cvlab[cuda]'"
+        raise ConfigError([f"train.device: {seen}, received '{device}'; {hint}."])
     tf.config.set_visible_devices(gpus[wanted], "GPU")
     tf.config.experimental.set_memory_growth(gpus[wanted], True)
     return wanted
+
+
+def _leave_to_backend(tf: Any, device: str, backend: str) -> int | None:
+    """Keeps TensorFlow, which then only prepares the images, off the GPU that another backend uses."""
+    if device != "auto":
+        raise ConfigError(
+            [f"train.device: the {backend} backend chooses its device; expected 'auto', received '{device}'."]
+        )
+    tf.config.set_visible_devices([], "GPU")
+    return None
+
+
+def _device_name(tf: Any, gpu: int | None, backend: str) -> str:
+    if backend == "jax":
+        import jax
+
+        return str(jax.devices()[0].device_kind)
+    return "CPU" if gpu is None else f"GPU {gpu} ({_gpu_details(tf).get('device_name', 'unknown')})"
 
 
 def _gpu_details(tf: Any) -> dict[str, Any]:

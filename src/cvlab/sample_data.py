@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from cvlab import registry
-from cvlab.config import Experiment
+from cvlab.config import DataConfig, Experiment, StageConfig
 from cvlab.console import Console
 from cvlab.data.decoded import cache_dir
+from cvlab.errors import DataError
 
 BATCH_SIZE = 16
 EPOCHS = 12
@@ -27,18 +28,26 @@ def use_sample_data(experiment: Experiment, console: Console) -> Experiment:
     console.say(f"--sample: drawn sample data in {directory}")
     top, *per_stage = source.write_sample(configs[1:2] + configs[1:], directory, small=True)
     small = {"batch_size": min(BATCH_SIZE, experiment.train.batch_size)}
-    stages = [
-        stage.model_copy(update={"data": data, "epochs": min(EPOCHS, stage.epochs), **small})
-        for stage, data in zip(experiment.stages, per_stage, strict=True)
-    ]
+    stages = [_shrink(stage, data, small) for stage, data in zip(experiment.stages, per_stage, strict=True)]
     train = experiment.train.model_copy(update=small)
     console.say(f"--sample: batch size {small['batch_size']}, at most {EPOCHS} epochs a stage")
-    return experiment.model_copy(update={"data": top, "train": train, "stages": stages})
+    if experiment.model.init_from is not None:
+        console.say("--sample: new weights, not those of model.init_from")
+    model = experiment.model.model_copy(update={"init_from": None})
+    return experiment.model_copy(update={"data": top, "train": train, "stages": stages, "model": model})
+
+
+def _shrink(stage: StageConfig, data: DataConfig, small: dict[str, int]) -> StageConfig:
+    epochs = min(EPOCHS, stage.epochs)
+    schedule = stage.schedule.model_copy(update={"warmup_epochs": min(stage.schedule.warmup_epochs, epochs)})
+    return stage.model_copy(update={"data": data, "epochs": epochs, "schedule": schedule, **small})
 
 
 def write_sample_data(name: str, directory: Path, *, image_size: int) -> list[Path]:
     """Draws a sample set in full below `directory`, one folder for each of its domains."""
     module = registry.load(registry.SYNTHETIC, name)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise DataError(f"{directory}: expected a new or an empty folder to draw into; name another one.")
     written = []
     for domain, (folder, sizes) in enumerate(zip(module.FOLDERS, module.FULL, strict=True)):
         module.write(directory / folder, image_size=image_size, domain=domain, **sizes)

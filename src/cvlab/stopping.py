@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -10,6 +11,10 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+class Terminated(BaseException):
+    """SIGTERM outside of training. No KeyboardInterrupt, since typer would end that with 130."""
 
 
 class StopRequest:
@@ -57,9 +62,12 @@ class StopRequest:
                 continue
             if self.exit_code is None:
                 self.exit_code = EXIT_CODES[number]
-                self._on_first()
+                # A closed terminal must not take the second Ctrl-C away.
+                with contextlib.suppress(Exception):
+                    self._on_first()
             elif number == signal.SIGINT:
-                self._on_second()
+                with contextlib.suppress(Exception):
+                    self._on_second()
                 os._exit(self.exit_code)
 
 

@@ -12,9 +12,7 @@ from cvlab.config import Experiment, StageConfig
 from cvlab.console import Console
 from cvlab.data.prepare import PreparedData
 from cvlab.models.network import parameter_counts
-from cvlab.run_folder import RunFolder
-from cvlab.runtime import Machine
-from cvlab.tasks.task import Task
+from cvlab.session import Session
 from cvlab.text import duration
 
 if TYPE_CHECKING:
@@ -22,39 +20,41 @@ if TYPE_CHECKING:
 
 PROBE = 32
 BACKWARD_COST = 3.0
+SECONDS_TO_START_A_STAGE = 8.0
 
 
-def print_summary(
-    experiment: Experiment,
-    data: PreparedData,
-    task: Task,
-    model: keras.Model,
-    *,
-    machine: Machine,
-    run: RunFolder,
-    weights: str,
-    console: Console,
-) -> None:
-    """Prints the summary of a run."""
+def print_summary(session: Session, model: keras.Model, *, weights: str) -> None:
+    """Prints the summary of a run; `model` is that of the stage which comes next."""
+    experiment, data, machine, console = session.experiment, session.data, session.machine, session.console
     if data.synthetic:
         console.warn("SYNTHETIC SAMPLE DATA: drawn pictures; the results say nothing about real ones.")
     for stage, prepared in zip(experiment.stages, data.stages, strict=True):
-        console.say(f"Data of stage '{stage.name}': {', '.join(map(str, getattr(stage.data, 'root', [])))}")
-        _print_counts(task.summary(prepared.samples.table), console)
+        console.say(f"Data of stage '{stage.name}': {prepared.source.origin}")
+        _print_counts(session.task.summary(prepared.samples.table), console)
     total, trainable = parameter_counts(model)
     console.say(f"Model       {experiment.model.name}, {total:,} parameters, {trainable:,} of them trainable")
     console.say(f"Weights     {weights}")
     console.say(f"Device      {machine.device}, {machine.precision}, {machine.backend} backend")
-    console.say(f"Run folder  {run.path}")
+    console.say(f"Run folder  {session.run.path}")
     console.say(f"Time        about {duration(_expected_seconds(experiment, data, model))} (a guess from one batch)")
     for prepared in data.stages:
         for note in prepared.notes:
             console.say(f"Note: {note}")
         for warning in prepared.warnings:
             console.warn(warning)
+    _warn_of_large_batches(session)
     if data.leaks:
         console.warn(f"LEAKAGE ALLOWED (data.allow_leakage: true): {len(data.leaks)} leaks; the report lists them.")
     console.say()
+
+
+def _warn_of_large_batches(session: Session) -> None:
+    for stage, prepared in zip(session.experiment.stages, session.data.stages, strict=True):
+        images = int((prepared.samples.table.split == "train").sum())
+        if stage.batch_size >= images:
+            session.console.warn(
+                f"Stage '{stage.name}' makes one step an epoch: batch_size {stage.batch_size:,} for {images:,} images."
+            )
 
 
 def _print_counts(counts: Mapping[str, Mapping[str, int]], console: Console) -> None:
@@ -78,13 +78,14 @@ def _expected_seconds(experiment: Experiment, data: PreparedData, model: keras.M
         model.predict_on_batch(images)
         times.append(time.perf_counter() - started)
     per_image = float(np.median(times)) / len(images)
-    return sum(
+    starts = SECONDS_TO_START_A_STAGE * len(experiment.stages)
+    return starts + sum(
         per_image * _passes(stage, prepared.samples.table.split)
         for stage, prepared in zip(experiment.stages, data.stages, strict=True)
     )
 
 
 def _passes(stage: StageConfig, splits: np.ndarray) -> float:
-    """Forward passes over single images in a stage."""
+    """Forward passes over single images in a stage and its evaluation."""
     training, validation = int((splits == "train").sum()), int((splits == "val").sum())
-    return float(stage.epochs * (BACKWARD_COST * training + validation))
+    return float(stage.epochs * (BACKWARD_COST * training + validation) + 2 * len(splits))

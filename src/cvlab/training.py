@@ -12,7 +12,7 @@ import numpy as np
 
 from cvlab import checkpoint
 from cvlab.config import OptimizerSettings, StageConfig, TrainConfig
-from cvlab.data.pipeline import Batches
+from cvlab.data.pipeline import Batches, own_errors
 from cvlab.data.samples import SampleTable
 from cvlab.errors import Interrupted, TrainingError
 from cvlab.progress import EpochProgress
@@ -45,7 +45,8 @@ class StageTrainer:
         *,
         stage: StageConfig,
         train: TrainConfig,
-        has_batchnorm: bool,
+        jit_compile: bool | str,
+        new_batchnorm: bool,
         run: RunFolder,
         identity: dict[str, Any],
         state: TrainingState,
@@ -54,10 +55,12 @@ class StageTrainer:
     ) -> None:
         self.parts, self.stage, self.train, self.run = parts, stage, train, run
         self.identity, self.state, self.progress, self.stop = identity, state, progress, stop
-        self.has_batchnorm = has_batchnorm
+        self.new_batchnorm = new_batchnorm
         self.higher_is_better = not train.monitor.endswith("loss")
         self.metrics = parts.task.training_metrics()
-        parts.model.compile(optimizer=make_optimizer(stage), loss=parts.task.loss(), metrics=self.metrics)
+        parts.model.compile(
+            optimizer=make_optimizer(stage), loss=parts.task.loss(), metrics=self.metrics, jit_compile=jit_compile
+        )
         parts.model.optimizer.build(parts.model.trainable_variables)
 
     def restore(self) -> None:
@@ -65,6 +68,7 @@ class StageTrainer:
         checkpoint.load_weights(self.parts.model, self.run.last)
         checkpoint.set_seed_states(self.parts.model, self.state.seeds)
         self._repair_best()
+        self.state.write_history(self.run)
 
     def _repair_best(self) -> None:
         """Writes the best checkpoint again if the run was killed between `last.keras` and it."""
@@ -83,6 +87,8 @@ class StageTrainer:
         """
         while not self.state.ended:
             self._run_epoch()
+        if self.stop.requested:
+            self._raise_interrupted()
 
     def _run_epoch(self) -> None:
         state, model = self.state, self.parts.model
@@ -90,7 +96,8 @@ class StageTrainer:
         model.optimizer.learning_rate = self.rate()
         started = time.monotonic() - state.seconds
         first, batches = state.batch, self.parts.training.per_epoch
-        with self.progress.epoch(state.epoch + 1, first=first, batches=batches):
+        showing = self.progress.epoch(state.epoch + 1, first=first, batches=batches)
+        with showing, own_errors(self.parts.training):
             fitted = model.fit(
                 self.parts.training.dataset(first=first),
                 initial_epoch=state.epoch,
@@ -102,9 +109,11 @@ class StageTrainer:
         if self.stop.requested and state.batch < batches:
             self.save(seconds=time.monotonic() - started)
             self._raise_interrupted()
+        trained = time.monotonic() - started
         training = {name: values[-1] for name, values in fitted.history.items()}
-        self._end_epoch(training, self._validate(), seconds=time.monotonic() - started)
-        if self.stop.requested:
+        validation = self._validate()
+        self._end_epoch(training, validation, trained=trained, seconds=time.monotonic() - started)
+        if self.stop.requested and not state.ended:
             self._raise_interrupted()
 
     def _raise_interrupted(self) -> None:
@@ -117,11 +126,16 @@ class StageTrainer:
         )
 
     def _validate(self) -> dict[str, float]:
-        outputs = self.parts.model.predict(self.parts.validation.dataset(), verbose=0)
+        with own_errors(self.parts.validation):
+            outputs = self.parts.model.predict(self.parts.validation.dataset(), verbose=0)
         values = self.parts.task.monitor(outputs, self.parts.validation_table)
+        if not all(math.isfinite(value) for value in values.values()):
+            raise TrainingError(_not_a_number(self, step=self.state.batch))
         return {f"val_{name}": value for name, value in values.items()}
 
-    def _end_epoch(self, training: dict[str, float], validation: dict[str, float], *, seconds: float) -> None:
+    def _end_epoch(
+        self, training: dict[str, float], validation: dict[str, float], *, trained: float, seconds: float
+    ) -> None:
         state = self.state
         value = validation[self.train.monitor]
         is_best = improves(value, state.best, higher=self.higher_is_better)
@@ -134,7 +148,7 @@ class StageTrainer:
             "epoch": state.epoch,
             "learning_rate": rate,
             "seconds": round(seconds, 3),
-            "images_per_second": round(len(self.parts.training.rows) / seconds, 1),
+            "images_per_second": round(len(self.parts.training.rows) / trained, 1),
             **{name: float(number) for name, number in (training | validation).items()},
             "best": is_best,
         }
@@ -164,7 +178,7 @@ class StageTrainer:
     def _start(self, start_after_steps: int | None) -> int:
         if start_after_steps is not None:
             return start_after_steps
-        return STEPS_BEFORE_BATCHNORM_IS_JUDGED if self.has_batchnorm else 0
+        return STEPS_BEFORE_BATCHNORM_IS_JUDGED if self.new_batchnorm else 0
 
     def rate(self) -> float:
         """The learning rate of the next step."""
@@ -194,7 +208,8 @@ class StageTrainer:
 
     def metric_variables(self) -> list[keras.Variable]:
         """The variables that hold the running means of the epoch: of the loss, then of the metrics."""
-        return [v for metric in (self.parts.model.metrics[0], *self.metrics) for v in metric.variables]
+        (loss,) = [metric for metric in self.parts.model.metrics if metric.name == "loss"]
+        return [variable for metric in (loss, *self.metrics) for variable in metric.variables]
 
 
 class _Steps(keras.callbacks.Callback):
@@ -230,13 +245,13 @@ class _Steps(keras.callbacks.Callback):
         minutes = trainer.train.save_every_minutes
         last = done == trainer.parts.training.per_epoch
         if minutes is not None and not last and time.monotonic() - self.saved > minutes * 60:
-            assert self.model is trainer.parts.model  # under JAX, reading it brings the variables up to date
+            _ = self.model  # under JAX, reading it brings the variables up to date
             trainer.save(seconds=time.monotonic() - self.started)
             self.saved = time.monotonic()
 
 
 def _not_a_number(trainer: StageTrainer, *, step: int) -> str:
-    rate = float(np.asarray(trainer.parts.model.optimizer.learning_rate))
+    rate = trainer.rate()
     state = trainer.state
     return (
         f"The loss is no longer a number in stage '{trainer.stage.name}', epoch {state.epoch + 1}, step {step}, at "

@@ -110,6 +110,8 @@ class _Reader:
             if part in said:
                 return message
         what = re.sub(", but (found|got)", ", received", error.problem or "expected YAML, received other text")
+        if "unknown escape" in what:
+            what += "; put regular expressions in single quotes"
         what = what.replace("the node content", "a value").replace("'<stream end>'", "the end of the text")
         start, end = error.context_mark, error.problem_mark
         if self.numbered and start and end and start.line < end.line:

@@ -168,13 +168,11 @@ class Augmenter:
             try:
                 augmented = compose(image=image)["image"]
             except Exception as error:
-                raise DataError(
-                    f"The augmentation failed on an image of {size} pixels: {error}. Try `cvlab check`."
-                ) from error
+                raise DataError(f"The augmentation failed on an image of {size} pixels: {error}.") from error
             if augmented.shape != image.shape or augmented.dtype != image.dtype:
                 raise DataError(
                     f"The augmentation must keep images uint8 of {size} pixels; it made {augmented.dtype} "
-                    f"of shape {augmented.shape}. `cvlab check` names the transform."
+                    f"of shape {augmented.shape}."
                 )
             image[:] = augmented
 

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from cvlab import registry
-from cvlab.config import AbsolutePath, DataConfig
+from cvlab.config import DataConfig
+from cvlab.config_values import AbsolutePath
 from cvlab.data.decode import EXTENSIONS
 from cvlab.data.samples import new_table
 from cvlab.data.source import LoadedSource, find_groups, is_synthetic
@@ -88,6 +89,7 @@ def load(config: Config) -> LoadedSource:
         table=new_table(ids, paths, groups, {"class": labels}, split=splits),
         class_names=tuple(class_names),
         strata="class",
+        origin=", ".join(map(str, config.root)),
         synthetic=any(is_synthetic(root) for root in config.root),
         unmatched_groups=unmatched,
         notes=notes,
@@ -98,7 +100,8 @@ def _parts(root: Path, notes: list[str]) -> list[tuple[Path, Path, str | None]]:
     """Returns `(root, folder that holds class folders, split)` for a root of either layout."""
     if not os.path.isdir(root):
         raise DataError(
-            f"data.root: {printable(str(root))}: there is no such folder. Check the path; expected {LAYOUTS}."
+            f"data.root: {printable(str(root))}: there is no such folder (paths are relative to the working "
+            f"directory). Check the path, or try drawn data with --sample; expected {LAYOUTS}."
         )
     folders = _subfolders(root)
     if not folders:
@@ -143,7 +146,7 @@ def _class_names(config: Config, folders: Sequence[Path], notes: list[str]) -> l
     for name in chosen:
         if name not in found:
             places = ", ".join(map(str, folders))
-            raise DataError(f"data.classes: there is no folder '{name}' in {places}{did_you_mean(name, found)}.")
+            raise DataError(f"data.classes: there is no folder '{name}' in {places}{did_you_mean(name, found) or '.'}")
     left_out = [printable(name) for name in found if name not in chosen]
     if left_out:
         notes.append(f"Class folders left out, since `data.classes` does not name them: {', '.join(left_out)}.")

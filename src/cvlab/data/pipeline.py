@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cvlab.data.augment import Augmenter
+from cvlab.errors import CvlabError
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -28,6 +31,7 @@ class Batches:
         seed: The seed and the number of the stage; with the epoch and the batch it decides everything random.
         shuffled: Whether each epoch has an order of its own.
         epoch: The epoch (counted from 0) that `dataset` reads when it is iterated.
+        error: What went wrong while a batch was made; TensorFlow would wrap it in an error of its own.
     """
 
     images: np.ndarray
@@ -39,6 +43,8 @@ class Batches:
     augmenter: Augmenter | None = None
     shuffled: bool = False
     epoch: int = 0
+    error: CvlabError | None = None
+    _dataset: tf.data.Dataset | None = None
     _order: tuple[int, np.ndarray] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -83,8 +89,16 @@ class Batches:
     def dataset(self, *, first: int = 0) -> tf.data.Dataset:
         """Returns the batches of an epoch from batch `first` on, prepared ahead of the network.
 
-        One data set serves all epochs (a new one for each would be traced anew): set `epoch`, then iterate.
+        One data set serves all whole epochs (a new one for each would be traced anew): set `epoch`, then iterate.
         """
+        if self._dataset is None or first:
+            dataset = self._make_dataset(first)
+            if first:
+                return dataset
+            self._dataset = dataset
+        return self._dataset
+
+    def _make_dataset(self, first: int) -> tf.data.Dataset:
         import tensorflow as tf
 
         height, width = self.images.shape[1:3]
@@ -93,10 +107,28 @@ class Batches:
         types = [tf.uint8] + [tf.float32] * (len(shapes) - 1)
 
         def load(batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            parts = tf.numpy_function(lambda number: self.load(self.epoch, int(number)), [batch], types)
+            parts = tf.numpy_function(self._load_or_keep_error, [batch], types)
             for part, shape in zip(parts, shapes, strict=True):
                 part.set_shape(shape)
             return tuple(parts)
 
         batches = tf.data.Dataset.range(first, self.per_epoch).map(load)
         return batches.prefetch(PREFETCH)
+
+    def _load_or_keep_error(self, batch: int) -> tuple[np.ndarray, ...]:
+        try:
+            return self.load(self.epoch, int(batch))
+        except CvlabError as error:
+            self.error = error
+            raise
+
+
+@contextmanager
+def own_errors(batches: Batches) -> Iterator[None]:
+    """Raises what went wrong while a batch was made, instead of TensorFlow's error about it."""
+    try:
+        yield
+    except Exception as error:
+        if batches.error is not None:
+            raise batches.error from error
+        raise

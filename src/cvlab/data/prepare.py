@@ -14,6 +14,7 @@ from cvlab import registry
 from cvlab.config import DataConfig, Experiment, SplitConfig
 from cvlab.console import Console
 from cvlab.data.audit import Leak, find_collisions, find_leaks
+from cvlab.data.augment_bias import find_bias
 from cvlab.data.decoded import DecodedSamples, cache_dir, open_images, unreadable
 from cvlab.data.fingerprint import content_hashes
 from cvlab.data.samples import SPLITS, SampleTable, text_column
@@ -74,6 +75,8 @@ def prepare(experiment: Experiment, console: Console, *, before: Sequence[Sample
         _prepare_stage(source, stage.name, stage.data, experiment.seed, console)
         for stage, source in zip(experiment.stages, sources, strict=True)
     ]
+    for stage, prepared in zip(experiment.stages, stages, strict=True):
+        prepared.warnings.extend(find_bias(stage.augment, image_size=stage.data.image_size))
     tables = [stage.samples.table for stage in stages]
     _check_ids(tables)
     leaks = find_leaks(tables, before=before)
@@ -200,7 +203,8 @@ def _drop_unreadable(
             f"{what}:\n{listing(list(bad.values()))}\n"
             "Repair or remove them, or leave them out with `data.on_unreadable=skip`."
         )
-    warnings.append(f"{what} and left out (data.on_unreadable: skip):\n{listing(list(bad.values()))}")
+    more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+    warnings.append(f"{what} and left out (data.on_unreadable: skip): {'; '.join([*bad.values()][:5])}{more}")
     left = table.take(np.array([i not in bad for i in range(len(table))]))
     empty = [name for name in source.class_names if name not in set(left.targets[source.strata])]
     if empty:
@@ -243,8 +247,8 @@ def _report_copies(table: SampleTable, strata: str, notes: list[str], warnings: 
     if copies:
         most = max(copies, key=len)
         notes.append(
-            f"{counted(sum(map(len, copies)) - len(copies), 'file')} are identical copies of others (most often: "
-            f"{table.sample_id[most[0]]}, {len(most)} times)."
+            f"{counted(sum(map(len, copies)) - len(copies), 'identical copy', 'identical copies')} of other files "
+            f"(most often: {table.sample_id[most[0]]}, {len(most)} times)."
         )
     torn = [rows for rows in copies if len(set(table.targets[strata][rows])) > 1]
     if torn:

@@ -20,6 +20,7 @@ class LoadedSource:
         table: The samples; `split` is empty where they are still to be split.
         class_names: Names in the order of the network's outputs.
         strata: The target column that splits are stratified by.
+        origin: Where the samples come from, for people.
         synthetic: Whether these are drawn sample data.
         unmatched_groups: How many file names the group pattern did not fit; None without a pattern.
         notes: What the user should know (files left out, for example).
@@ -28,6 +29,7 @@ class LoadedSource:
     table: SampleTable
     class_names: tuple[str, ...]
     strata: str
+    origin: str
     synthetic: bool
     unmatched_groups: int | None = None
     notes: list[str] = field(default_factory=list)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from cvlab.config import Count, ModelConfig, Positive
+from cvlab.config import ModelConfig
+from cvlab.config_values import Count, Positive
 
 if TYPE_CHECKING:
     import keras
@@ -24,10 +25,14 @@ class AffectConfig(ModelConfig):
             steps, longer than training on a small data set lasts.
     """
 
-    has_batchnorm: ClassVar[bool] = True
     width: Positive = 1.0
     batchnorm: bool = True
     batchnorm_momentum: Rate = 0.9
+
+    @property
+    def has_batchnorm(self) -> bool:
+        """Whether the network has BatchNorm."""
+        return self.batchnorm
 
     def filters(self, count: int) -> int:
         """Scales a number of filters by `width`."""

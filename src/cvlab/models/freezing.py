@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from cvlab.config import TRAINABLE_FORMS
+from cvlab.config_values import TRAINABLE_FORMS
 from cvlab.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cvlab.config import Preprocessing
+from cvlab.config_values import Preprocessing
 
 if TYPE_CHECKING:
     import keras
@@ -28,11 +28,13 @@ def preprocess(x: keras.KerasTensor, kind: Preprocessing) -> keras.KerasTensor:
         return x
     if kind == "caffe":
         x = keras.ops.flip(x, axis=-1)
-        return keras.layers.Normalization(mean=CAFFE_MEAN_BGR, variance=(1.0,) * 3, dtype="float32")(x)
+        return keras.layers.Normalization(
+            mean=CAFFE_MEAN_BGR, variance=(1.0,) * 3, dtype="float32", name="standardise"
+        )(x)
     if kind == "tf":
-        return keras.layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32")(x)
-    x = keras.layers.Rescaling(1 / 255, dtype="float32")(x)
+        return keras.layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32", name="rescale")(x)
+    x = keras.layers.Rescaling(1 / 255, dtype="float32", name="rescale")(x)
     if kind == "torch":
         variance = tuple(deviation**2 for deviation in IMAGENET_DEVIATION)
-        x = keras.layers.Normalization(mean=IMAGENET_MEAN, variance=variance, dtype="float32")(x)
+        x = keras.layers.Normalization(mean=IMAGENET_MEAN, variance=variance, dtype="float32", name="standardise")(x)
     return x

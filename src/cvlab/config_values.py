@@ -1,0 +1,74 @@
+"""The kinds of values that settings have: paths, names, shares, counts, and which layers train."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
+Preprocessing = Literal["none", "unit", "tf", "torch", "caffe"]
+
+
+def _absolute(path: Path) -> Path:
+    # Not `path.expanduser()`, which fails for an unknown user.
+    return Path(os.path.abspath(os.path.expanduser(path)))
+
+
+def _pattern(text: str) -> str:
+    try:
+        return re.compile(text).pattern
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"expected a regular expression, received {text!r} ({error})") from error
+
+
+def _matching(pattern: str, expected: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text):
+            return text
+        raise ValueError(f"expected {expected}")
+
+    return AfterValidator(check)
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+RegularExpression = Annotated[str, AfterValidator(_pattern)]
+_NAME = "a file name: at most 100 letters, digits, `_`, `-` and `.`, a letter or digit first"
+FileName = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", _NAME)]
+Device = Annotated[str, _matching(r"auto|cpu|gpu|gpu:[0-9]+", "'auto', 'cpu', 'gpu', or one of several: 'gpu:1'")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+MAX_IMAGE_SIDE = 4096
+Pixels = Annotated[int, Field(ge=1, le=MAX_IMAGE_SIDE)]
+Transform = dict[str, Any]
+
+TRAINABLE_FORMS = (
+    "'all', 'head', {first_frozen: N}, {last_layers: N}, {fraction: F} with 0 < F <= 1, or {from_layer: NAME}"
+)
+
+
+def _trainable(value: Any) -> Any:
+    """Checks the shape of `trainable`; which layers it means is decided by `models/freezing.py`."""
+    if value in ("all", "head"):
+        return value
+    if isinstance(value, dict) and len(value) == 1:
+        ((form, amount),) = value.items()
+        whole, number = type(amount) is int, type(amount) in (int, float)
+        fits = {
+            "first_frozen": whole and amount >= 0,
+            "last_layers": whole and amount >= 1,
+            "fraction": number and 0 < amount <= 1,
+            "from_layer": isinstance(amount, str) and amount != "",
+        }
+        if fits.get(form):
+            return value
+    raise ValueError(f"expected {TRAINABLE_FORMS}")
+
+
+Trainable = Annotated[Any, BeforeValidator(_trainable)]

@@ -1,0 +1,155 @@
+"""A run under way: its stages trained one after the other, with `status.json` kept true."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cvlab import checkpoint
+from cvlab.config import Experiment
+from cvlab.console import Console
+from cvlab.data.augment import Augmenter
+from cvlab.data.pipeline import Batches
+from cvlab.data.prepare import PreparedData
+from cvlab.errors import CvlabError, Interrupted
+from cvlab.models.network import Network
+from cvlab.progress import EpochProgress
+from cvlab.run_folder import RunFolder, atomic_path, read_json, write_json
+from cvlab.runtime import Machine
+from cvlab.stopping import StopRequest, Terminated
+from cvlab.tasks.task import Task
+from cvlab.training_state import TrainingState
+
+if TYPE_CHECKING:
+    import keras
+
+    from cvlab.training import StageParts, StageTrainer
+
+
+@dataclass(frozen=True)
+class Session:
+    """What belongs together while a run is trained."""
+
+    run: RunFolder
+    experiment: Experiment
+    data: PreparedData
+    task: Task
+    machine: Machine
+    console: Console
+
+    def train_stages(self, network: Network, state: TrainingState) -> None:
+        """Trains stage after stage, each from the best weights of the one before, and writes `best.keras`."""
+        if self.is_trained(state):
+            self._write_best()
+            return
+        self._drop_results()
+        with self._stop_request() as stop:
+            while True:
+                trainer = self._trainer(network.connect(self.experiment.stages[state.stage]), state, stop)
+                trainer.run_stage()
+                name = self.experiment.stages[state.stage].name
+                self.console.say(f"Stage '{name}' ended: {state.ended}; best epoch {state.best_epoch}.")
+                if self.is_trained(state):
+                    break
+                state = state.next_stage()
+        self._write_best()
+
+    def is_trained(self, state: TrainingState) -> bool:
+        """Whether the last stage has ended."""
+        return bool(state.ended) and state.stage + 1 == len(self.experiment.stages)
+
+    def _drop_results(self) -> None:
+        """Removes what older weights of this run left: `best.keras` and its predictions exist for the final ones."""
+        self.run.best.unlink(missing_ok=True)
+        self.run.metrics.unlink(missing_ok=True)
+        shutil.rmtree(self.run.predictions("test").parent, ignore_errors=True)
+
+    def _write_best(self) -> None:
+        with atomic_path(self.run.best) as temporary:
+            shutil.copyfile(self.run.stage_best(self.experiment.stages[-1].name), temporary)
+
+    def _stop_request(self) -> StopRequest:
+        def say() -> None:
+            self.console.say("Stopping: finishing the step and saving. Ctrl-C again stops at once.")
+
+        def give_up() -> None:
+            self.write_status("interrupted", "stopped at once")
+            self.console.say(f"Stopped at once. Go on from the last save: cvlab train --resume {self.run.path}")
+
+        return StopRequest(on_first=say, on_second=give_up)
+
+    def _trainer(self, model: keras.Model, state: TrainingState, stop: StopRequest) -> StageTrainer:
+        from cvlab.training import StageTrainer
+
+        stage = self.experiment.stages[state.stage]
+        started = bool(state.epoch or state.batch)
+        if state.stage and not started:
+            checkpoint.load_weights(model, self.run.stage_best(self.experiment.stages[state.stage - 1].name))
+        trainer = StageTrainer(
+            self._parts(model, state.stage),
+            stage=stage,
+            train=self.experiment.train,
+            jit_compile=self.machine.jit_compile,
+            new_batchnorm=self._has_new_batchnorm(state.stage),
+            run=self.run,
+            identity={"config": self.experiment.model_dump(mode="json"), "synthetic": self.data.synthetic},
+            state=state,
+            progress=EpochProgress(self.console, stage=stage.name, epochs=stage.epochs, batch_size=stage.batch_size),
+            stop=stop,
+        )
+        if started:
+            trainer.restore()
+        else:
+            checkpoint.reseed(model, (self.experiment.seed, state.stage))
+        return trainer
+
+    def _has_new_batchnorm(self, stage: int) -> bool:
+        model = self.experiment.model
+        return model.has_batchnorm and stage == 0 and model.init_from is None
+
+    def _parts(self, model: keras.Model, number: int) -> StageParts:
+        from cvlab.training import StageParts
+
+        stage, samples = self.experiment.stages[number], self.data.stages[number].samples
+        training, validation = samples.of_split("train"), samples.of_split("val")
+        batches = Batches(
+            training.images,
+            training.rows,
+            stage.batch_size,
+            seed=(self.experiment.seed, number),
+            targets=self.task.encode(training.table),
+            weights=self.task.sample_weights(training.table),
+            augmenter=Augmenter(stage.augment) if stage.augment else None,
+            shuffled=True,
+        )
+        held_out = validation.batches(stage.batch_size, seed=(self.experiment.seed,))
+        return StageParts(model, self.task, batches, held_out, validation.table)
+
+    @contextlib.contextmanager
+    def status(self) -> Iterator[None]:
+        """Keeps `status.json` true: running, then done, interrupted or failed with the reason."""
+        self.write_status("running", "")
+        try:
+            yield
+        except Interrupted as stop:
+            self.console.log(str(stop))
+            self.write_status("interrupted", str(stop).splitlines()[0])
+            raise
+        except (KeyboardInterrupt, Terminated):
+            self.write_status("interrupted", "stopped before or after training")
+            raise
+        except BaseException as error:
+            reason = str(error) if isinstance(error, CvlabError) else f"{type(error).__name__}: {error}"
+            self.console.log(reason)
+            self.write_status("failed", reason)
+            raise
+        self.write_status("done", "")
+
+    def write_status(self, status: str, reason: str) -> None:
+        """Writes `status.json`, keeping the stage and epoch that training has written there."""
+        reached = read_json(self.run.status) if self.run.status.is_file() else {}
+        kept = {key: reached[key] for key in ("stage", "epoch", "step") if key in reached}
+        write_json(self.run.status, {**kept, "status": status, "reason": reason, "synthetic": self.data.synthetic})
