@@ -105,7 +105,7 @@ class Evaluator:
         leaks = find_leaks([table], before=seen)
         if leaks:
             raise DataError(
-                f"{folder}: the gate found {counted(len(leaks), 'leak')} from what the run was trained on or chosen by:\n"
+                f"{folder}: the run was trained on, or chosen by, some of these ({counted(len(leaks), 'leak')}):\n"
                 f"{listing([str(leak) for leak in leaks])}\nTake these images out, or evaluate another folder."
             )
         path = self.run.predictions(name)

@@ -1,0 +1,118 @@
+"""A training that dies between any two writes goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvlab.console import Console
+from cvlab.errors import CvlabError
+from cvlab.experiment import Request, evaluate, resume, train
+from cvlab.run_folder import RunFolder, read_json
+from tests.experiment_fixture import write_toy
+from tests.faults.kill_and_resume import differences
+
+pytestmark = pytest.mark.tensorflow
+
+
+class Killed(BaseException):
+    """Stands for a kill: from this moment on, nothing is written any more."""
+
+
+class WritesUntil:
+    """Counts renames and raises `Killed` from the given one on."""
+
+    def __init__(self, last: int) -> None:
+        self.last, self.count = last, 0
+        self.replace = Path.replace
+
+    def __call__(self, path: Path, target: Any) -> Path:
+        self.count += 1
+        if self.count > self.last:
+            raise Killed
+        return self.replace(path, target)
+
+
+def request(output: io.StringIO | None = None) -> Request:
+    return Request(Console(output or io.StringIO()), ["cvlab", "train"])
+
+
+def run_toy(config: Path, parent: Path, *overrides: str) -> RunFolder:
+    return train(config, overrides, request(), sample=False, parent=parent)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunFolder, int]:
+    """Configuration, uninterrupted run, and the number of its writes."""
+    folder = tmp_path_factory.mktemp("writes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CVLAB_CACHE_DIR", str(folder / "cache"))
+        config = write_toy(folder, tune=True)
+        run_toy(config, folder / "first")
+        writes = WritesUntil(10_000)
+        patch.setattr(Path, "replace", lambda path, target: writes(path, target))
+        return config, run_toy(config, folder / "runs"), writes.count
+
+
+@pytest.mark.parametrize("part", range(5))
+def test_dying_between_two_writes(whole: tuple[Path, RunFolder, int], tmp_path: Path, part: int) -> None:
+    config, run, total = whole
+    writes = WritesUntil(10 + part * (total - 11) // 4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "replace", lambda path, target: writes(path, target))
+        with pytest.raises(Killed):
+            run_toy(config, tmp_path / "runs")
+    (path,) = (tmp_path / "runs").glob("toy/*")
+    assert differences(run.path, resume(RunFolder.open(path), [], request()).path) == []
+
+
+def test_half_written_files_are_cleared(whole: tuple[Path, RunFolder, int], tmp_path: Path) -> None:
+    run = run_toy(whole[0], tmp_path / "runs")
+    for name in ("predictions/.test-abc.tmp.csv", "checkpoints/.last-abc.tmp.keras"):
+        (run.path / name).write_text("half")
+    evaluate(run, request(), split=None, folder=None)
+    assert not list(run.path.rglob(".*.tmp*"))
+    assert differences(whole[1].path, run.path) == []
+
+
+def test_results_of_older_weights_do_not_survive(whole: tuple[Path, RunFolder, int], tmp_path: Path) -> None:
+    run = run_toy(whole[0], tmp_path / "runs")
+    before = {path.name: path.read_bytes() for path in run.predictions("test").parent.glob("*.csv")}
+    (run.path / "predictions" / "data-old.csv").write_bytes(before["test.csv"])
+    resume(run, ["stages.1.epochs=2"], request())
+    assert not (run.path / "predictions" / "data-old.csv").exists()
+    assert set(read_json(run.metrics)) >= {"train", "val", "test", "tune-after/test"}
+
+
+def test_a_missing_best_model_of_a_finished_run_is_an_error_and_is_written_again(
+    whole: tuple[Path, RunFolder, int], tmp_path: Path
+) -> None:
+    run = run_toy(whole[0], tmp_path / "runs")
+    best = run.best.read_bytes()
+    run.best.unlink()
+    with pytest.raises(CvlabError, match=r"best\.keras: is missing"):
+        evaluate(run, request(), split=None, folder=None)
+    resume(run, [], request())
+    assert run.best.read_bytes() == best
+
+
+def test_a_cosine_that_has_begun_gets_no_more_epochs(whole: tuple[Path, RunFolder, int], tmp_path: Path) -> None:
+    run = run_toy(whole[0], tmp_path / "runs", "train.schedule={name: cosine}")
+    with pytest.raises(CvlabError, match=r"stages\.1\.epochs: was 1, now 2"):
+        resume(run, ["stages.1.epochs=2"], request())
+
+
+def test_another_configuration_is_refused_before_the_first_checkpoint_too(
+    whole: tuple[Path, RunFolder, int], tmp_path: Path
+) -> None:
+    writes = WritesUntil(3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "replace", lambda path, target: writes(path, target))
+        with pytest.raises(Killed):
+            run_toy(whole[0], tmp_path / "runs")
+    (path,) = (tmp_path / "runs").glob("toy/*")
+    with pytest.raises(CvlabError, match=r"model\.width: was 0\.25, now 0\.5"):
+        resume(RunFolder.open(path), ["model.width=0.5"], request())
