@@ -249,9 +249,7 @@ def test_wrong_entries_and_images_are_refused() -> None:
         augmented([FLIP], np.zeros((2, 8, 8, 3)), [0])
     with pytest.raises(ValueError, match="received uint8"):
         augmented([FLIP], np.zeros((2, 8, 8), dtype=np.uint8), [0])
-    with pytest.raises(
-        DataError, match=r"uint8 of 32x16 pixels; it made uint8 of shape \(16, 32, 3\)"
-    ):
+    with pytest.raises(DataError, match=r"uint8 of 32x16 pixels; it made uint8 of shape \(16, 32, 3\)"):
         augmented([{"name": "Transpose", "p": 1.0}], pictures(2, 32, 16), [0])
 
 

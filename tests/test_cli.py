@@ -44,6 +44,10 @@ def faces(tmp_path: Path) -> Path:
     return tmp_path
 
 
+# Every test starts the program anew.
+pytestmark = pytest.mark.slow
+
+
 def test_help_is_quick(tmp_path: Path) -> None:
     times = []
     for _ in range(5):
@@ -150,7 +154,6 @@ def test_words_that_are_no_settings(faces: Path) -> None:
     assert "--resume takes a run folder" in refused("train", "toy.yaml", "--resume", ".", cwd=faces)
 
 
-@pytest.mark.slow
 def test_sample_data_are_drawn_in_full_and_never_over_something(tmp_path: Path) -> None:
     done = cvlab("data", "sample", "emotion", "drawn", "--image-size", "32", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

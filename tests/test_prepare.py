@@ -212,7 +212,7 @@ def test_copies_stay_together_and_are_said(tmp_path: Path) -> None:
     table = stage.samples.table
     copies = np.isin(table.sample_id, ["set/a/p000_000.png", *(f"set/a/copy{number}.png" for number in range(3))])
     assert len(set(table.split[copies])) == 1
-    assert stage.notes == ["4 files are identical copies of others (most often: set/a/copy0.png, 4 times)."]
+    assert stage.notes == ["4 identical copies of other files (most often: set/a/copy0.png, 4 times)."]
     assert stage.warnings == ["Identical files in several classes: 1 image:\n  set/a/p007_007.png = set/b/wrong.png"]
 
 
