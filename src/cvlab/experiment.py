@@ -23,8 +23,8 @@ from cvlab.resume import check_same_data, locked, saved_state
 from cvlab.run_folder import RunFolder, read_json, write_json, write_text
 from cvlab.runtime import Machine
 from cvlab.sample_data import use_sample_data
-from cvlab.session import Session
 from cvlab.summary import print_summary
+from cvlab.training_run import TrainingRun
 from cvlab.training_state import TrainingState
 
 
@@ -53,9 +53,9 @@ def train(config: Path, overrides: Sequence[str], request: Request, *, sample: b
     experiment = _with_precision(experiment, machine)
     run = RunFolder.create(parent, experiment.name)
     write_text(run.config, experiment_yaml(experiment))
-    session = Session(run, experiment, data, task, machine, request.console)
+    training = TrainingRun(run, experiment, data, task, machine, request.console)
     with locked(run):
-        _carry_out(session, TrainingState(), before, request)
+        _carry_out(training, TrainingState(), before, request)
     return run
 
 
@@ -75,12 +75,12 @@ def resume(run: RunFolder, overrides: Sequence[str], request: Request) -> RunFol
             check_same_data(run, data)
         task = build_task(experiment, data.class_names)
         machine = _start_machine(experiment, request)
-        session = Session(run, experiment, data, task, machine, console)
-        if session.is_trained(state) and _is_done(run) and run.best.is_file():
+        training = TrainingRun(run, experiment, data, task, machine, console)
+        if training.is_trained(state) and _is_done(run) and run.best.is_file():
             console.say(f"Nothing to do: this run is finished ({state.ended}).\nReport: {run.report}")
             return run
         console.say(f"Resuming {run.path} in stage '{experiment.stages[state.stage].name}', epoch {state.epoch + 1}")
-        _carry_out(session, state, before, request)
+        _carry_out(training, state, before, request)
     return run
 
 
@@ -117,39 +117,41 @@ def _with_precision(experiment: Experiment, machine: Machine) -> Experiment:
     return experiment.model_copy(update={"train": train_config})
 
 
-def _carry_out(session: Session, state: TrainingState, before: Sequence[SampleTable], request: Request) -> None:
+def _carry_out(training: TrainingRun, state: TrainingState, before: Sequence[SampleTable], request: Request) -> None:
     """Trains the stages that are still to be trained, evaluates and reports."""
-    run, experiment, console = session.run, session.experiment, session.console
+    run, experiment, console = training.run, training.experiment, training.console
     console.log_to(run.log)
     with ExitStack() as stack:
-        stack.enter_context(session.status())
-        _write_start(session, before, request)
-        network, weights = starting_network(run, experiment, session.task, session.data.class_names)
+        stack.enter_context(training.status())
+        _write_start(training, before, request)
+        network, weights = starting_network(run, experiment, training.task, training.data.class_names)
         write_json(run.model, _model_json(network, experiment))
-        print_summary(session, network.connect(experiment.stages[state.stage]), weights=weights)
-        session.train_stages(network, state)
+        if state.has_begun:
+            weights = f"those of the last save; the run began with {weights}"
+        print_summary(training, network.connect(experiment.stages[state.stage]), weights=weights, state=state)
+        training.train_stages(network, state)
         Evaluator.open(run, experiment, console).evaluate()
         write_report(run)
     _print_end(run, experiment, console)
 
 
-def _write_start(session: Session, before: Sequence[SampleTable], request: Request) -> None:
+def _write_start(training: TrainingRun, before: Sequence[SampleTable], request: Request) -> None:
     """Writes what is known before training; a resumed run keeps its first environment."""
-    run, experiment = session.run, session.experiment
+    run, experiment = training.run, training.experiment
     write_text(run.config, experiment_yaml(experiment))
-    tables = [stage.samples.table for stage in session.data.stages]
+    tables = [stage.samples.table for stage in training.data.stages]
     write_text(run.samples, samples_csv(concatenate(tables)))
     if before:
         write_text(run.earlier_samples, samples_csv(concatenate(before)))
     allowed = any(stage.data.allow_leakage for stage in experiment.stages)
-    summaries = [session.task.summary(table) for table in tables]
-    write_json(run.data, data_json(session.data, summaries, allow_leakage=allowed))
+    summaries = [training.task.summary(table) for table in tables]
+    write_json(run.data, data_json(training.data, summaries, allow_leakage=allowed))
     if not run.environment.is_file():
         deterministic = experiment.train.deterministic
         write_json(
             run.environment,
             runtime.describe(
-                session.machine, seed=experiment.seed, deterministic=deterministic, command=list(request.command)
+                training.machine, seed=experiment.seed, deterministic=deterministic, command=list(request.command)
             ),
         )
 

@@ -12,8 +12,9 @@ from cvlab.config import Experiment, StageConfig
 from cvlab.console import Console
 from cvlab.data.prepare import PreparedData
 from cvlab.models.network import parameter_counts
-from cvlab.session import Session
 from cvlab.text import duration
+from cvlab.training_run import TrainingRun
+from cvlab.training_state import TrainingState
 
 if TYPE_CHECKING:
     import keras
@@ -23,36 +24,38 @@ BACKWARD_COST = 3.0
 SECONDS_TO_START_A_STAGE = 8.0
 
 
-def print_summary(session: Session, model: keras.Model, *, weights: str) -> None:
+def print_summary(training: TrainingRun, model: keras.Model, *, weights: str, state: TrainingState) -> None:
     """Prints the summary of a run; `model` is that of the stage which comes next."""
-    experiment, data, machine, console = session.experiment, session.data, session.machine, session.console
+    experiment, data, machine, console = training.experiment, training.data, training.machine, training.console
     if data.synthetic:
         console.warn("SYNTHETIC SAMPLE DATA: drawn pictures; the results say nothing about real ones.")
     for stage, prepared in zip(experiment.stages, data.stages, strict=True):
         console.say(f"Data of stage '{stage.name}': {prepared.source.origin}")
-        _print_counts(session.task.summary(prepared.samples.table), console)
+        _print_counts(training.task.summary(prepared.samples.table), console)
     total, trainable = parameter_counts(model)
     console.say(f"Model       {experiment.model.name}, {total:,} parameters, {trainable:,} of them trainable")
     console.say(f"Weights     {weights}")
     console.say(f"Device      {machine.device}, {machine.precision}, {machine.backend} backend")
-    console.say(f"Run folder  {session.run.path}")
-    console.say(f"Time        about {duration(_expected_seconds(experiment, data, model))} (a guess from one batch)")
+    console.say(f"Run folder  {training.run.path}")
+    if not state.has_begun:
+        seconds = _expected_seconds(experiment, data, model)
+        console.say(f"Time        about {duration(seconds)} (a guess from one batch)")
     for prepared in data.stages:
         for note in prepared.notes:
             console.say(f"Note: {note}")
         for warning in prepared.warnings:
             console.warn(warning)
-    _warn_of_large_batches(session)
+    _warn_of_large_batches(training)
     if data.leaks:
         console.warn(f"LEAKAGE ALLOWED (data.allow_leakage: true): {len(data.leaks)} leaks; the report lists them.")
     console.say()
 
 
-def _warn_of_large_batches(session: Session) -> None:
-    for stage, prepared in zip(session.experiment.stages, session.data.stages, strict=True):
+def _warn_of_large_batches(training: TrainingRun) -> None:
+    for stage, prepared in zip(training.experiment.stages, training.data.stages, strict=True):
         images = int((prepared.samples.table.split == "train").sum())
         if stage.batch_size >= images:
-            session.console.warn(
+            training.console.warn(
                 f"Stage '{stage.name}' makes one step an epoch: batch_size {stage.batch_size:,} for {images:,} images."
             )
 

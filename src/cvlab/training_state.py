@@ -46,6 +46,11 @@ class TrainingState:
         patience = {key: Patience(**value[key]) for key in ("stop_patience", "rate_patience")}
         return cls(**{**value, **patience})
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything has been trained."""
+        return bool(self.stage or self.epoch or self.batch)
+
     def next_stage(self) -> TrainingState:
         """The state at the start of the following stage."""
         return TrainingState(stage=self.stage + 1, history=self.history)

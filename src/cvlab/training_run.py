@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Session:
+class TrainingRun:
     """What belongs together while a run is trained."""
 
     run: RunFolder
