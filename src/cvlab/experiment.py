@@ -79,7 +79,8 @@ def resume(run: RunFolder, overrides: Sequence[str], request: Request) -> RunFol
         if training.is_trained(state) and _is_done(run) and run.best.is_file():
             console.say(f"Nothing to do: this run is finished ({state.ended}).\nReport: {run.report}")
             return run
-        console.say(f"Resuming {run.path} in stage '{experiment.stages[state.stage].name}', epoch {state.epoch + 1}")
+        stage = experiment.stages[state.stage].name
+        console.say(f"Resuming {run.path} after epoch {state.epoch}, step {state.batch} of stage '{stage}'")
         _carry_out(training, state, before, request)
     return run
 
