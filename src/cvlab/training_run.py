@@ -42,10 +42,8 @@ class TrainingRun:
 
     def train_stages(self, network: Network, state: TrainingState) -> None:
         """Trains stage after stage, each from the best weights of the one before, and writes `best.keras`."""
-        if self.is_trained(state):
-            self._write_best()
-            return
-        self._drop_results()
+        if not self.is_trained(state):
+            self._drop_results()
         with self._stop_request() as stop:
             while True:
                 trainer = self._trainer(network.connect(self.experiment.stages[state.stage]), state, stop)
