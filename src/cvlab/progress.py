@@ -45,7 +45,7 @@ class EpochProgress:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self.console.rich, transient=True) as self._bar:
-            self._task = self._bar.add_task(self._label, total=batches, completed=first, values="")
+            self._task = self._bar.add_task(self._label, total=batches, completed=first, values="starting")
             yield
         self._bar = None
 
@@ -54,6 +54,8 @@ class EpochProgress:
         now = time.monotonic()
         rate = (done - self._first) * self.batch_size / max(now - self._started, 1e-9)
         text = "  ".join(f"{name} {value:.4f}" for name, value in values.items()) + f"  {rate:.0f} images/s"
+        if done == self._batches:
+            text += "  validating"
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, values=text)
         elif now - self._said > PLAIN_SECONDS:
