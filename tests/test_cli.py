@@ -166,6 +166,6 @@ def test_sample_data_are_drawn_in_full_and_never_over_something(tmp_path: Path) 
 @pytest.mark.tensorflow
 def test_a_device_that_is_not_there(tmp_path: Path) -> None:
     write_toy(tmp_path)
-    assert "train.device: expected one of the 0 GPUs" in refused(
+    assert "train.device: TensorFlow sees no GPU, received 'gpu:7'" in refused(
         "train", "toy.yaml", "train.device=gpu:7", cwd=tmp_path
     )

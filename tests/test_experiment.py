@@ -217,7 +217,7 @@ def test_another_folder_is_evaluated_and_gated(toy: tuple[Path, RunFolder], tmp_
     evaluate(run, request(), split=None, folder=tmp_path / "other")
     (name,) = [name for name in read_json(run.metrics) if name.startswith("data-other-")]
     assert read_json(run.metrics)[name]["samples"] == 64
-    with pytest.raises(DataError, match="gate"):
+    with pytest.raises(DataError, match=r"trained on.*\n  sample stands in train of stage 'train' and in test"):
         evaluate(run, request(), split=None, folder=toy[0].parent / "data" / "train")
 
 

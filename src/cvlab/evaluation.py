@@ -101,8 +101,9 @@ class Evaluator:
             stage=text_column([name] * len(table)),
             split=text_column(["test"] * len(table)),
         )
-        seen = [*samples_before(self.experiment, self.run), *by_stage(read_samples(self.run.samples))]
-        leaks = find_leaks([table], before=seen)
+        stages = [*by_stage(read_samples(self.run.samples)), table]
+        found = find_leaks(stages, before=samples_before(self.experiment, self.run))
+        leaks = [leak for leak in found if leak.stage == name]
         if leaks:
             raise DataError(
                 f"{folder}: the run was trained on, or chosen by, some of these ({counted(len(leaks), 'leak')}):\n"

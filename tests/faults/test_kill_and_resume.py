@@ -74,4 +74,4 @@ def test_two_trainings_never_share_a_run_folder(whole: tuple[Path, Path, Path]) 
     assert second.wait(60) == 2 or process.poll() is not None
     process.kill()
     process.wait()
-    assert "another process is training in this run folder" in (folder / "output.txt").read_text()
+    assert "another process is using this run folder" in (folder / "output.txt").read_text()
