@@ -7,7 +7,7 @@ import hashlib
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +63,8 @@ class SampleTable:
 
     def with_columns(self, **columns: np.ndarray) -> SampleTable:
         """Returns the table with some columns replaced."""
-        return replace(self, **columns)  # type: ignore[arg-type]
+        kept = {name: getattr(self, name) for name in _COLUMNS}
+        return SampleTable(**(kept | columns), targets=self.targets)
 
     def sorted(self) -> SampleTable:
         """Returns the rows ordered by id, so that nothing depends on the order of files on disk."""
