@@ -204,7 +204,7 @@ class Evaluator:
         chosen = held_out.take(self._some(len(held_out.table), PICTURES))
         images = chosen.pixels()
         titles = self.task.picture_titles(model.predict(images, verbose=0), chosen.table)
-        title = f"Predictions on random images of {split}: truth, and → what was predicted where that is wrong"
+        title = f"Random images of {split}: truth → prediction, where it is wrong"
         figure = image_grid(images, titles, columns=6, title=title, synthetic=self.synthetic)
         save_figure(figure, self.run.pictures / "predictions.png")
 
