@@ -54,6 +54,17 @@ def test_parameters_without_batchnorm_are_those_of_the_plain_tables(name: str) -
     assert parameter_counts(model) == (WITHOUT_BATCHNORM[name],) * 2
 
 
+@pytest.mark.parametrize("name", AFFECT)
+def test_the_head_is_a_setting(name: str) -> None:
+    import keras
+
+    net = network(name, width=0.25, dense_units=(24, 12))
+    assert [layer.units for layer in net.head if isinstance(layer, keras.layers.Dense)] == [24, 12, 4]
+    assert not any(
+        isinstance(layer, keras.layers.Dense) for layer in network(name, width=0.25, dense_units=()).head[:-1]
+    )
+
+
 @pytest.mark.parametrize("name", sorted(registry.MODELS))
 def test_a_saved_model_opens_without_cvlab_and_predicts_the_same(name: str, tmp_path: Path) -> None:
     import keras

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from cvlab.models.blocks import DenseHeadConfig, convolution, dense_head, pool_with_noise
+from cvlab.models.blocks import DenseHeadConfig, convolution, dense_layers, pool_with_noise
 
 if TYPE_CHECKING:
     import keras
@@ -25,4 +25,6 @@ def backbone(x: keras.KerasTensor, config: Config) -> keras.KerasTensor:
 
 def head(config: Config) -> list[keras.layers.Layer]:
     """Two dense layers of 1,024 units."""
-    return dense_head(config)
+    import keras
+
+    return [keras.layers.Flatten(), *dense_layers(config)]

@@ -23,11 +23,15 @@ class AffectConfig(ModelConfig):
         batchnorm: Whether BatchNorm follows every layer; without it the layers have biases instead.
         batchnorm_momentum: Share of the moving averages that a step keeps. Keras' 0.99 lags for several hundred
             steps, longer than training on a small data set lasts.
+        dense_units: Units of the dense layers of the head.
+        dropout: Rate of dropout in the head.
     """
 
     width: Positive = 1.0
     batchnorm: bool = True
     batchnorm_momentum: Rate = 0.9
+    dense_units: tuple[Count, ...] = ()
+    dropout: Rate = 0.5
 
     @property
     def has_batchnorm(self) -> bool:
@@ -45,7 +49,6 @@ class DenseHeadConfig(AffectConfig):
     smallest_image: ClassVar[int] = 32
     noise: Rate = 0.2
     dense_units: tuple[Count, ...] = (1024, 1024)
-    dropout: Rate = 0.5
 
 
 def normalise(x: keras.KerasTensor, config: AffectConfig) -> keras.KerasTensor:
@@ -72,11 +75,11 @@ def pool_with_noise(x: keras.KerasTensor, noise: float) -> keras.KerasTensor:
     return keras.layers.GaussianDropout(noise)(keras.layers.MaxPooling2D(2)(x))
 
 
-def dense_head(config: DenseHeadConfig) -> list[keras.layers.Layer]:
-    """Flatten, then dense layers with BatchNorm, ReLU and dropout."""
+def dense_layers(config: AffectConfig) -> list[keras.layers.Layer]:
+    """The dense layers of a head, each with BatchNorm, ReLU and dropout."""
     import keras
 
-    layers: list[keras.layers.Layer] = [keras.layers.Flatten()]
+    layers: list[keras.layers.Layer] = []
     for units in config.dense_units:
         layers.append(keras.layers.Dense(units, use_bias=not config.batchnorm))
         if config.batchnorm:

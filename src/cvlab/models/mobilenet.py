@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from cvlab.models.blocks import AffectConfig, Rate, normalise
+from cvlab.models.blocks import AffectConfig, Rate, dense_layers, normalise
 
 if TYPE_CHECKING:
     import keras
@@ -36,7 +36,7 @@ def backbone(x: keras.KerasTensor, config: Config) -> keras.KerasTensor:
 
 
 def head(config: Config) -> list[keras.layers.Layer]:
-    """Global average pooling and dropout."""
+    """Global average pooling, then dropout, or the dense layers that the settings ask for."""
     import keras
 
-    return [keras.layers.GlobalAveragePooling2D(), keras.layers.Dropout(config.dropout)]
+    return [keras.layers.GlobalAveragePooling2D(), *(dense_layers(config) or [keras.layers.Dropout(config.dropout)])]
