@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -28,14 +29,20 @@ def test_killed_and_resumed_runs_are_bit_identical(whole: tuple[Path, Path, Path
     assert differences(run, killed) == []
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_the_run_goes_on(whole: tuple[Path, Path, Path], number: signal.Signals, code: int) -> None:
-    folder, config, run = whole
-    parent = folder / number.name
+def start_and_save_once(config: Path, parent: Path, folder: Path) -> subprocess.Popen[bytes]:
+    """Starts a training and waits until its first checkpoint is written."""
     process = start(str(config), "--run-dir", str(parent), folder=folder)
     while not list(parent.glob("toy/*/checkpoints/last.keras")):
         assert process.poll() is None
         time.sleep(0.02)
+    return process
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_the_run_goes_on(whole: tuple[Path, Path, Path], number: signal.Signals, code: int) -> None:
+    folder, config, run = whole
+    parent = folder / number.name
+    process = start_and_save_once(config, parent, folder)
     process.send_signal(number)
     assert process.wait(60) == code
     (stopped,) = parent.glob("toy/*")
@@ -50,10 +57,7 @@ def test_a_signal_saves_and_the_run_goes_on(whole: tuple[Path, Path, Path], numb
 def test_a_second_ctrl_c_stops_at_once(whole: tuple[Path, Path, Path]) -> None:
     folder, config, _ = whole
     parent = folder / "twice"
-    process = start(str(config), "--run-dir", str(parent), folder=folder)
-    while not list(parent.glob("toy/*/checkpoints/last.keras")):
-        assert process.poll() is None
-        time.sleep(0.02)
+    process = start_and_save_once(config, parent, folder)
     process.send_signal(signal.SIGINT)
     time.sleep(0.01)
     process.send_signal(signal.SIGINT)
@@ -65,10 +69,7 @@ def test_a_second_ctrl_c_stops_at_once(whole: tuple[Path, Path, Path]) -> None:
 def test_two_trainings_never_share_a_run_folder(whole: tuple[Path, Path, Path]) -> None:
     folder, config, _ = whole
     parent = folder / "shared"
-    process = start(str(config), "--run-dir", str(parent), folder=folder)
-    while not list(parent.glob("toy/*/checkpoints/last.keras")):
-        assert process.poll() is None
-        time.sleep(0.02)
+    process = start_and_save_once(config, parent, folder)
     (run,) = parent.glob("toy/*")
     second = start("--resume", str(run), folder=folder)
     assert second.wait(60) == 2 or process.poll() is not None
