@@ -4,8 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+# A busy machine is no fault of the code under test.
+settings.register_profile("cvlab", deadline=None)
+settings.load_profile("cvlab")
 
 
 @pytest.fixture(autouse=True)

@@ -138,6 +138,9 @@ def _write_records(
     stage_data = [
         {
             "stage": stage,
+            "class_names": list(names),
+            "numbers": [],
+            "outputs": ["classification", "softmax", *names],
             "counts": counts,
             "images": sum(sum(by_class.values()) for by_class in counts.values()),
             "groups": 540,
@@ -148,7 +151,6 @@ def _write_records(
         for number, stage in enumerate(stages)
     ]
     data = {
-        "class_names": list(names),
         "synthetic": synthetic,
         "stages": stage_data,
         "leaks": list(leaks),

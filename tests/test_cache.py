@@ -98,6 +98,20 @@ def test_rows_are_what_decode_image_gives(paths: list[Path], tmp_path: Path) -> 
         np.testing.assert_array_equal(cache.images[row], decode_image(path, image_size=SIZE).pixels)
     assert rows[images.index(paths[2])] == rows[images.index(paths[5])]
     assert cache.unreadable == {sha256(paths[-1]): "is no JPEG, PNG, BMP, GIF, WebP or TIFF image"}
+
+
+def test_two_boxes_of_one_file_are_two_images(paths: list[Path], tmp_path: Path) -> None:
+    content = sha256(paths[0])
+    wanted = [content, f"{content}[0,0,6,5]", f"{content}[6,5,6,5]", f"{content}[6,5,7,5]"]
+    console = Console(StringIO())
+    cache = open_or_build([paths[0]] * 4, wanted, image_size=(5, 6), cache_dir=tmp_path, console=console)
+    rows = cache.rows(wanted[:3])
+    pixels = np.asarray(Image.open(paths[0]))
+    np.testing.assert_array_equal(cache.images[rows[1]], pixels[:5, :6])
+    np.testing.assert_array_equal(cache.images[rows[2]], pixels[5:, 6:])
+    assert "reaches outside" in cache.unreadable[wanted[3]]
+    again = open_or_build([paths[0]] * 4, wanted, image_size=(5, 6), cache_dir=tmp_path, console=console)
+    np.testing.assert_array_equal(again.images, cache.images)
     with pytest.raises(KeyError):
         cache.rows([sha256(paths[-1])])
 

@@ -68,9 +68,9 @@ def test_the_valid_configuration(tmp_path: Path) -> None:
          f"15: train.optimizer.name: is missing; expected {OPTIMIZERS}; did you write 'nme' for it?"),
         ("name: vggnet", "Name: vggnet", "12: model.name: is missing; expected 'alexnet', 'mobilenet' or 'vggnet'; "
          "did you write 'Name' for it?"),
-        ("  name: image_folder\n", "", "4: data.name: is missing; expected 'image_folder'."),
+        ("  name: image_folder\n", "", "4: data.name: is missing; expected 'csv_table' or 'image_folder'."),
         ("{root: data/b}", "{name: images, root: data/b}",
-         "25: stages.1.data.name: expected 'image_folder', received 'images'."),
+         "25: stages.1.data.name: expected 'csv_table' or 'image_folder', received 'images'."),
         ("name: adam", "name: adem",
          f"15: train.optimizer.name: expected {OPTIMIZERS}, received 'adem'; did you mean 'adam'?"),
         ("{name: adam, beta_1: 0.9}", "sgd",

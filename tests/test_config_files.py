@@ -142,7 +142,7 @@ def test_list_shows_every_component_with_a_line_each() -> None:
     lines = [line.split(maxsplit=1) for line in result.stdout.splitlines() if line.startswith("  ")]
     assert all(len(line) == 2 for line in lines)
     shown = {name for name, _ in lines}
-    named = {*registry.MODELS, *registry.SOURCES, *registry.TASKS, *registry.SYNTHETIC}
+    named = {*registry.MODELS, *registry.SOURCES, *registry.TASKS, *registry.sample_sets()}
     augmentations = registry.load(registry.TOOLS, "augment").available()
     assert shown == named | set(augmentations)
 

@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cvlab.data.decode import (
-    decode_bytes,
-)
+from cvlab.data.decode import UnreadableImage, decode_bytes
 from tests.image_fixture import (
     ALPHA,
     GREY,
@@ -236,3 +234,24 @@ def test_first_frame_of_an_animation() -> None:
     np.testing.assert_array_equal(decoded(data), as_rgb(GREY))
     webp = saved(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)
     np.testing.assert_array_equal(decoded(webp), as_rgb(GREY))
+
+
+def test_a_box_is_cut_out_of_the_upright_image_before_it_is_resized() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    turned = Image.fromarray(pixels).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by 270 degrees: as it was
+    data = saved(np.asarray(turned), "PNG", exif=exif)
+    whole = decode_bytes(data, image_size=(10, 12), box=(4, 3, 12, 10)).pixels
+    np.testing.assert_array_equal(whole, pixels[3:13, 4:16])
+    small = decode_bytes(data, image_size=(5, 6), box=(4, 3, 12, 10)).pixels
+    by_hand = Image.fromarray(pixels[3:13, 4:16]).resize((6, 5), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(small, np.asarray(by_hand))
+
+
+@pytest.mark.parametrize("box", [(0, 0, 31, 20), (0, 0, 30, 21), (29, 0, 2, 2), (0, 0, 0, 5), (-1, 0, 5, 5)])
+def test_a_box_outside_of_the_image_is_refused(box: tuple[int, int, int, int]) -> None:
+    data = saved(np.zeros((20, 30, 3), dtype=np.uint8), "PNG")
+    assert decode_bytes(data, image_size=(8, 8), box=(0, 0, 30, 20)).pixels.shape == (8, 8, 3)
+    with pytest.raises(UnreadableImage, match=r"has 30 x 20 pixels \(width x height\); the box at left"):
+        decode_bytes(data, image_size=(8, 8), box=box)

@@ -66,7 +66,7 @@ def test_metrics_equal_scikit_learn_on_the_predictions(toy: tuple[Path, RunFolde
     run = toy[1]
     with run.predictions("test").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    names = read_json(run.data)["class_names"]
+    names = read_json(run.data)["stages"][0]["class_names"]
     truth = [row["target"] for row in rows]
     predicted = [row["predicted"] for row in rows]
     scores = np.array([[float(row[f"score:{name}"]) for name in names] for row in rows])

@@ -39,7 +39,7 @@ def message(*roots: Path, **settings: Any) -> str:
 
 def test_class_folders(tmp_path: Path) -> None:
     found = loaded(put(tmp_path / "set", "dog/2.JPG", "dog/1.jpeg", "cat/1.png", "cat/.hidden.png", ".git/x.png"))
-    assert found.class_names == ("cat", "dog")
+    assert found.labels.class_names == ("cat", "dog")
     assert found.table.sample_id.tolist() == ["set/cat/1.png", "set/dog/1.jpeg", "set/dog/2.JPG"]
     assert found.table.targets["class"].tolist() == ["cat", "dog", "dog"]
     assert found.table.path.tolist() == [str(tmp_path / name) for name in found.table.sample_id]
@@ -59,7 +59,7 @@ def test_split_folders(tmp_path: Path, validation: str) -> None:
 
 def test_a_class_that_only_training_has_is_noted(tmp_path: Path) -> None:
     found = loaded(put(tmp_path, "train/a/1.png", "train/b/1.png", "val/a/1.png", "test/b/1.png"))
-    assert found.class_names == ("a", "b")
+    assert found.labels.class_names == ("a", "b")
     assert found.notes == [f"{tmp_path}/test: has no folder for a.", f"{tmp_path}/val: has no folder for b."]
 
 
@@ -74,7 +74,7 @@ def test_two_validation_folders_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
-    assert loaded(put(tmp_path, "bus/1.png", "train/1.png")).class_names == ("bus", "train")
+    assert loaded(put(tmp_path, "bus/1.png", "train/1.png")).labels.class_names == ("bus", "train")
 
 
 @pytest.mark.parametrize("folders", [("Train", "Test"), ("val", "test"), ("train", "test", "__MACOSX")])
@@ -110,13 +110,13 @@ def test_two_spellings_of_a_class_are_refused_unless_one_is_named(tmp_path: Path
     one, two = put(tmp_path / "x", "Happy/1.png", "sad/1.png"), put(tmp_path / "y", "happy/1.png", "sad/1.png")
     assert "'Happy' and 'happy'" in message(one, two)
     assert "would be two classes" in message(put(tmp_path / "z", "caf\u00e9/1.png", "cafe\u0301/1.png"))
-    assert loaded(one, two, classes=["happy", "sad"]).class_names == ("happy", "sad")
+    assert loaded(one, two, classes=["happy", "sad"]).labels.class_names == ("happy", "sad")
 
 
 def test_given_classes_set_the_order_and_the_choice(tmp_path: Path) -> None:
     put(tmp_path, "a/1.png", "b/1.png", "c/1.png")
     found = loaded(tmp_path, classes=["c", "a"])
-    assert found.class_names == ("c", "a")
+    assert found.labels.class_names == ("c", "a")
     assert sorted(set(found.table.targets["class"])) == ["a", "c"]
     assert found.notes == ["Class folders left out, since `data.classes` does not name them: b."]
     assert "there is no folder 'aa'" in message(tmp_path, classes=["aa", "b"])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cvlab import registry
-from cvlab.config import DataConfig, StageConfig
+from cvlab.config import DataConfig, StageConfig, TaskConfig
 from cvlab.errors import ConfigError
 
 pytestmark = pytest.mark.tensorflow
@@ -21,7 +21,9 @@ WITHOUT_BATCHNORM = {"alexnet": 3_457_704, "vggnet": 3_744_664}
 
 
 def stage(**settings: Any) -> StageConfig:
-    return StageConfig(name="s", epochs=1, learning_rate=1e-3, data=DataConfig(name="none"), **settings)
+    return StageConfig(
+        name="s", epochs=1, learning_rate=1e-3, task=TaskConfig(name="none"), data=DataConfig(name="none"), **settings
+    )
 
 
 def network(name: str, *, size: int = 32, outputs: int = 4, **settings: Any) -> Any:

@@ -16,6 +16,7 @@ from cvlab.console import Console
 from cvlab.data.image_folder import Config
 from cvlab.data.prepare import PreparedData, data_json, prepare
 from cvlab.data.samples import SampleTable
+from cvlab.data.source import Labels
 from cvlab.errors import DataError
 from cvlab.tasks.classification import Config as Task
 from cvlab.tasks.classification import build
@@ -59,7 +60,8 @@ def run(tmp_path: Path, *stages: Settings, before: tuple[SampleTable, ...] = (),
         data=configs[0],
         model=ModelConfig(name="none"),
         stages=[
-            StageConfig(name=f"stage{i}", epochs=1, learning_rate=0.1, data=data) for i, data in enumerate(configs)
+            StageConfig(name=f"stage{i}", epochs=1, learning_rate=0.1, task=Task(), data=data)
+            for i, data in enumerate(configs)
         ],
     )
     return prepare(experiment, Console(StringIO()), before=before)
@@ -88,7 +90,7 @@ def test_every_sample_has_its_own_pixels(tmp_path: Path) -> None:
         whole = np.flatnonzero(table.split == split)
         assert np.array_equal(part.pixels(), stage.samples.pixels()[whole])
         assert part.table.sample_id.tolist() == table.sample_id[whole].tolist()
-    assert (data.class_names, data.leaks, data.synthetic) == (("a", "b"), [], False)
+    assert (data.labels, data.leaks, data.synthetic) == ([Labels(("a", "b"))], [], False)
     assert (stage.notes, stage.warnings) == ([], [])
     assert set(table.stage) == {"stage0"}
 
@@ -200,7 +202,7 @@ def test_groups_that_spoil_the_shares_are_named(tmp_path: Path) -> None:
         write(root / "a" / f"q{number}_0.png", number)
     (stage,) = run(tmp_path, roots(root, split={"group_pattern": "(.+)_"})).stages
     (note,) = stage.notes
-    assert note.startswith("Groups are never cut, so that these classes are not split 80% / 10% / 10%: a ")
+    assert note.startswith("Groups are never cut, so that these are not split 80% / 10% / 10%: a ")
 
 
 def test_copies_stay_together_and_are_said(tmp_path: Path) -> None:
@@ -283,8 +285,10 @@ def test_what_an_earlier_run_trained_on_is_not_judged_by(tmp_path: Path) -> None
 
 def test_the_record_is_plain_json(tmp_path: Path) -> None:
     data = run(tmp_path, roots(pool(tmp_path / "set", {"a": 9, "b": 9})))
-    record = json.loads(json.dumps(data_json(data, [{"train": {"a": 7}}], allow_leakage=False), allow_nan=False))
-    assert record["class_names"] == ["a", "b"]
+    record = json.loads(
+        json.dumps(data_json(data, [{"counts": {"train": {"a": 7}}}], allow_leakage=False), allow_nan=False)
+    )
+    assert record["stages"][0]["class_names"] == ["a", "b"]
     (stage,) = record["stages"]
     assert (stage["images"], stage["groups"], stage["counts"]) == (18, 18, {"train": {"a": 7}})
     assert stage["fingerprint"] == data.stages[0].samples.table.fingerprint()
@@ -295,6 +299,6 @@ def test_balanced_weights_come_from_the_training_split_alone(tmp_path: Path) -> 
         tmp_path, roots(pool(tmp_path / "set", {"a": 40, "b": 11}), split={"train": 0.5, "val": 0.3, "test": 0.2})
     )
     table = data.stages[0].samples.of_split("train").table
-    task = build(Task(class_weights="balanced"), data.class_names)
+    task = build(Task(class_weights="balanced"), data.labels[0])
     assert table.counts("class") == {"train": {"a": 20, "b": 5}}
     assert task.class_weights(table) == {"a": 25 / 40, "b": 25 / 10}

@@ -254,7 +254,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
         ("config.yaml", "a: [", "cannot be read as YAML"),
         ("config.yaml", "- a\n", "expected a mapping"),
         ("config.yaml", "task: {name: clasification}\n", "received 'clasification'; did you mean 'classification'?"),
-        ("config.yaml", "name: x\n", "task.name: expected one of 'classification', received None"),
+        ("config.yaml", "name: x\n", "task.name: expected one of 'classification', 'regression', received None"),
     ],
 )
 def test_damaged_files_are_named(small: RunFolder, name: str, content: str, message: str) -> None:

@@ -13,7 +13,7 @@ from cvlab.data.samples import SampleTable, concatenate, new_table, read_samples
 from cvlab.errors import DataError, RunFolderError
 from cvlab.run_folder import write_text
 
-COLUMNS = ("sample_id", "stage", "split", "group", "path", "content")
+COLUMNS = ("sample_id", "stage", "split", "group", "path", "box", "content")
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 
 
@@ -110,3 +110,25 @@ def test_counts_and_concatenation() -> None:
     assert one.counts("class") == {"train": {"a": 2}, "val": {"b": 1}}
     assert both.counts("class") == {"train": {"a": 2}, "val": {"b": 2}}
     assert len(both.of_split("test")) == 0
+
+
+def boxed() -> SampleTable:
+    """Two faces of one photo."""
+    ids = ["r/a.png#1,2,3,4", "r/a.png#5,2,3,4"]
+    made = new_table(ids, [Path("/r/a.png")] * 2, ["r/a.png"] * 2, {"x": ["0.1", "1e-05"]}, box=["1,2,3,4", "5,2,3,4"])
+    return made.with_columns(content=text_column(["c0ffee"] * 2))
+
+
+def test_boxes_tell_the_pixels_of_one_file_apart(tmp_path: Path) -> None:
+    made = boxed()
+    assert made.pixels == ["c0ffee[1,2,3,4]", "c0ffee[5,2,3,4]"]
+    assert made.with_columns(box=text_column(["", ""])).pixels == ["c0ffee"] * 2
+    assert made.fingerprint() != made.with_columns(box=text_column(["1,2,3,4", "5,2,3,5"])).fingerprint()
+    write_text(tmp_path / "samples.csv", samples_csv(made))
+    assert_equal(read_samples(tmp_path / "samples.csv"), made)
+
+
+def test_tables_with_other_targets_stand_below_each_other() -> None:
+    both = concatenate([table(["r/a.png"]), boxed()])
+    assert both.targets["class"].tolist() == ["a", "", ""]
+    assert both.targets["x"].tolist() == ["", "0.1", "1e-05"]

@@ -12,7 +12,7 @@ from cvlab.schedule import Patience, improves, learning_rate
 
 
 def stage(epochs: int = 10, **settings: Any) -> StageConfig:
-    values = {"name": "s", "epochs": epochs, "learning_rate": 0.1, "data": {"name": "none"}, **settings}
+    values = {"name": "s", "epochs": epochs, "learning_rate": 0.1, "task": {"name": "none"}, "data": {"name": "none"}, **settings}
     return StageConfig.model_validate(values)
 
 

@@ -227,3 +227,16 @@ def test_real_faces_by_person(seed: int) -> None:
     for label in ("anger", "happy", "neutral", "sad", "surprise"):
         assert np.allclose(found[label], list(USUAL.values()), atol=0.01)
     assert np.allclose(found["disgust"], list(USUAL.values()), atol=0.05)
+
+
+def test_without_classes_whole_groups_are_split_by_the_shares_alone() -> None:
+    labels = [f"{number / 7}" for number in range(300)]
+    made = table(labels, [f"g{number % 60}" for number in range(300)])
+    done = split_samples(made, USUAL, strata=None, seed=3)
+    sizes = [int((done.split == name).sum()) for name in ("train", "val", "test")]
+    assert sizes == [210, 45, 45]
+    assert all(len(set(done.split[done.group == group])) == 1 for group in set(done.group))
+    assert done.split.tolist() == split_samples(made, USUAL, strata=None, seed=3).split.tolist()
+    assert done.split.tolist() != split_samples(made, USUAL, strata=None, seed=4).split.tolist()
+    with pytest.raises(DataError, match="'all images' has 2 groups"):
+        split_samples(table(["0.5", "0.7"]), USUAL, strata=None, seed=0)

@@ -97,6 +97,18 @@ def load_model(path: Path) -> keras.Model:
         raise RunFolderError(f"{path}: cannot be opened ({error}).") from error
 
 
+def load_layer(model: keras.Model, path: Path, name: str) -> None:
+    """Loads the weights of one layer (a backbone) from a checkpoint; the others stay as they are.
+
+    Raises:
+        RunFolderError: The checkpoint is missing or damaged, or its layer differs.
+    """
+    try:
+        model.get_layer(name).set_weights(load_model(path).get_layer(name).get_weights())
+    except ValueError as error:
+        raise RunFolderError(f"{path}: the layer '{name}' does not fit the network of this run ({error}).") from error
+
+
 def seed_states(model: keras.Model) -> list[list[int]]:
     """The states of the seed generators of the model, which Keras does not save."""
     return [np.asarray(variable).tolist() for variable in _seed_variables(model)]

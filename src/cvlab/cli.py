@@ -82,7 +82,10 @@ def _resume(run_dir: Path, words: list[str], *, sample: bool, verbose: bool) -> 
 def evaluate(
     run_dir: Annotated[Path, typer.Argument(help="The run folder.")],
     split: Annotated[str | None, typer.Option(help="Predict only this split: train, val or test.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Predict another folder of class folders instead.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Predict other data instead: a folder of class folders, or a CSV table."),
+    ] = None,
     verbose: Verbose = False,
 ) -> None:
     """Write predictions, metrics and pictures of a run."""
@@ -117,7 +120,7 @@ def list_components(
     tables: dict[str, Callable[[], dict[str, str]]] = {
         "models": lambda: registry.describe(registry.MODELS),
         "data": lambda: registry.describe(registry.SOURCES),
-        "samples": lambda: registry.describe(registry.SYNTHETIC),
+        "samples": lambda: registry.describe(registry.sample_sets()),
         "tasks": lambda: registry.describe(registry.TASKS),
         "augmentations": lambda: registry.load(registry.TOOLS, "augment").available(),
     }
@@ -131,6 +134,16 @@ def list_components(
             typer.echo(f"  {item:<{width}}  {text}")
 
 
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a configuration, for editors (docs/editors.md)."""
+    import json
+
+    from cvlab.schema import configuration_schema
+
+    typer.echo(json.dumps(configuration_schema(), indent=2))
+
+
 @data_app.command("sample")
 def data_sample(
     name: Annotated[str, typer.Argument(help="The sample set, for example emotion.")],
@@ -141,8 +154,8 @@ def data_sample(
     from cvlab import registry
     from cvlab.sample_data import write_sample_data
 
-    if name not in registry.SYNTHETIC:
-        raise typer.BadParameter(_unknown(name, registry.SYNTHETIC))
+    if name not in registry.sample_sets():
+        raise typer.BadParameter(_unknown(name, registry.sample_sets()))
     for folder in write_sample_data(name, directory, image_size=image_size):
         typer.echo(f"Drawn: {folder}")
 

@@ -7,6 +7,7 @@ extends `ModelConfig`, `DataConfig` or `TaskConfig`.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -95,7 +96,8 @@ class ModelConfig(ComponentConfig):
 class TaskConfig(ComponentConfig):
     """Settings that every task shares."""
 
-    monitors: ClassVar[tuple[str, ...]] = ("loss",)
+    # What `monitor` may name after `val_`, and whether higher is better.
+    monitors: ClassVar[Mapping[str, bool]] = {"loss": False}
 
 
 class OptimizerSettings(Settings):
@@ -208,6 +210,7 @@ class StageTraining(Settings):
     schedule: ScheduleConfig = Constant()
     early_stopping: EarlyStopping | None = None
     reduce_lr: ReduceLR | None = None
+    monitor: str = "val_loss"
 
 
 class TrainConfig(StageTraining):
@@ -216,7 +219,6 @@ class TrainConfig(StageTraining):
     precision: Precision = "auto"
     device: Device = "auto"
     deterministic: bool = True
-    monitor: str = "val_loss"
     save_every_minutes: Positive | None = None
 
 
@@ -228,6 +230,7 @@ class StageConfig(StageTraining):
     learning_rate: Positive
     trainable: Trainable = "all"
     batchnorm_mode: Literal["train", "inference"] = "train"
+    task: TaskConfig
     data: DataConfig
     augment: list[Transform] = []
 

@@ -6,10 +6,10 @@ They look at the values as written, so that they are made even where other value
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeGuard, get_args
+from typing import Any, TypeGuard
 
 from cvlab import registry
-from cvlab.config import DataConfig, ModelConfig, TaskConfig
+from cvlab.config import ComponentConfig, DataConfig
 from cvlab.config_messages import Problems, one_of
 from cvlab.config_values import MAX_IMAGE_SIDE
 from cvlab.problems import Key, shown
@@ -17,15 +17,15 @@ from cvlab.problems import Key, shown
 Size = tuple[int, int]
 
 
-def check_augmentations(value: Mapping[str, Any], data: type[DataConfig] | None, problems: Problems) -> None:
+def check_augmentations(value: Mapping[str, Any], problems: Problems) -> None:
     """Checks transforms and their parameters on images of each stage's size; an inherited list is reported once."""
     wanted: dict[tuple[Key, Size | None], Any] = {}
     for i, stage in _stages(value):
         key: Key = ("stages", i, "augment")
         key = key if problems.given(key) else ("augment",)
-        wanted[key, _image_size(stage, data)] = stage.get("augment")
+        wanted[key, _image_size(stage)] = stage.get("augment")
     if not any(key == ("augment",) for key, _ in wanted):
-        wanted[("augment",), _image_size(value, data)] = value.get("augment")
+        wanted[("augment",), _image_size(value)] = value.get("augment")
     for (key, size), transforms in wanted.items():
         if isinstance(transforms, list) and transforms:
             _check_transforms(key, transforms, size, problems)
@@ -41,19 +41,12 @@ def _check_transforms(key: Key, transforms: list[Any], size: Size | None, proble
             problems.add((*key, *inner), found.message)
 
 
-def check_together(
-    value: Mapping[str, Any],
-    task: type[TaskConfig] | None,
-    data: type[DataConfig] | None,
-    model: type[ModelConfig] | None,
-    problems: Problems,
-) -> None:
+def check_together(value: Mapping[str, Any], model: type[ComponentConfig] | None, problems: Problems) -> None:
     """Checks what only shows when two parts are seen together."""
     _check_stage_names(value, problems)
-    _check_image_sizes(value, data, model, problems)
+    _check_image_sizes(value, model, problems)
     _check_warmups(value, problems)
-    if task is not None:
-        _check_monitor(value, task, problems)
+    _check_monitors(value, problems)
 
 
 def _check_stage_names(value: Mapping[str, Any], problems: Problems) -> None:
@@ -69,13 +62,11 @@ def _check_stage_names(value: Mapping[str, Any], problems: Problems) -> None:
         seen.setdefault(name, i)
 
 
-def _check_image_sizes(
-    value: Mapping[str, Any], data: type[DataConfig] | None, model: type[ModelConfig] | None, problems: Problems
-) -> None:
-    smallest = model.smallest_image if model else 1
+def _check_image_sizes(value: Mapping[str, Any], model: type[ComponentConfig] | None, problems: Problems) -> None:
+    smallest = getattr(model, "smallest_image", 1)
     first: Size | None = None
     for i, stage in _stages(value):
-        size = _image_size(stage, data)
+        size = _image_size(stage)
         if size is None:
             continue
         own: Key = ("stages", i, "data", "image_size")
@@ -97,12 +88,22 @@ def _check_warmups(value: Mapping[str, Any], problems: Problems) -> None:
             problems.add(key, f"expected at most the {epochs} epochs of stage {i}, received {shown(warmup)}")
 
 
-def _check_monitor(value: Mapping[str, Any], task: type[TaskConfig], problems: Problems) -> None:
-    train = value.get("train")
-    received = train.get("monitor") if isinstance(train, dict) else None
-    monitors = [f"val_{name}" for name in task.monitors]
-    if isinstance(received, str) and received not in monitors:
-        problems.add(("train", "monitor"), one_of(monitors, received))
+def _check_monitors(value: Mapping[str, Any], problems: Problems) -> None:
+    """Each stage's `monitor` must be something that its task computes."""
+    tasks = {i: _settings_class(stage.get("task"), registry.TASKS) for i, stage in _stages(value)}
+    for i, stage in _stages(value):
+        received, task = stage.get("monitor"), tasks[i]
+        monitors = [f"val_{name}" for name in task.monitors] if task else []
+        if task and isinstance(received, str) and received not in monitors:
+            own: Key = ("stages", i, "monitor")
+            of_stage = problems.given(own) or len({*tasks.values()}) > 1
+            problems.add(own if of_stage else ("train", "monitor"), one_of(monitors, received))
+
+
+def _settings_class(section: Any, table: dict[str, str]) -> Any:
+    """Returns the settings class of the component that `section` names; None if it names none."""
+    name = section.get("name") if isinstance(section, dict) else None
+    return registry.load(table, name).Config if isinstance(name, str) and name in table else None
 
 
 def _stages(value: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -112,12 +113,11 @@ def _stages(value: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
             yield i, stage
 
 
-def _image_size(section: Mapping[str, Any], data: type[DataConfig] | None) -> Size | None:
+def _image_size(section: Mapping[str, Any]) -> Size | None:
     """Returns the image size of a stage, or of the top of the configuration; None if it is not valid."""
     settings = section.get("data")
+    data: type[DataConfig] | None = _settings_class(settings, registry.SOURCES)
     if data is None or not isinstance(settings, dict):
-        return None
-    if settings.get("name") not in get_args(data.model_fields["name"].annotation):
         return None
     size = settings.get("image_size", data.model_fields["image_size"].default)
     if not isinstance(size, list | tuple) or len(size) != 2:

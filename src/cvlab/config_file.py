@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, reduce
+from operator import or_
 from pathlib import Path
 from types import GenericAlias
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError, create_model
+from pydantic import Field, ValidationError, create_model
 
 from cvlab import registry
-from cvlab.config import DataConfig, Experiment, ModelConfig, StageConfig, StageTraining, TaskConfig
+from cvlab.config import ComponentConfig, Experiment, StageConfig, StageTraining
 from cvlab.config_checks import check_augmentations, check_together
 from cvlab.config_merge import merge_keys, override, read_with_bases
 from cvlab.config_messages import Problems, describe_errors, missing_name, one_of
@@ -20,8 +21,11 @@ from cvlab.problems import Key, dotted_key, shown
 from cvlab.yaml_file import Document, to_yaml
 
 COMPONENTS = {"task": registry.TASKS, "data": registry.SOURCES, "model": registry.MODELS}
-_PER_STAGE = ("data", "augment")
+PER_STAGE_COMPONENTS = ("task", "data")
+_PER_STAGE = ("task", "data", "augment")
 _PER_STAGE_TRAINING = tuple(StageTraining.model_fields)
+
+Classes = tuple[type[ComponentConfig] | None, ...]
 
 
 def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -47,10 +51,11 @@ def check(document: Document, *, origin: str) -> Experiment:
     """
     problems = Problems(document, origin)
     value = _expand_stages(document.value)
-    task, data, model = (_component(part, value, problems) for part in COMPONENTS)
-    experiment = _validated(value, _experiment_class(task, data, model), problems)
-    check_augmentations(value, data, problems)
-    check_together(value, task, data, model, problems)
+    top = {part: _component((), part, value, problems) for part in COMPONENTS}
+    stages = {f"stage_{part}": _of_stages(part, top[part], value, problems) for part in PER_STAGE_COMPONENTS}
+    experiment = _validated(value, _experiment_class(**top, **stages), problems)
+    check_augmentations(value, problems)
+    check_together(value, top["model"], problems)
     problems.raise_any()
     assert experiment is not None
     return experiment
@@ -77,35 +82,61 @@ def _expand_stages(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, "stages": expanded}
 
 
-def _component(part: str, value: Mapping[str, Any], problems: Problems) -> Any:
+def _component(above: Key, part: str, value: Mapping[str, Any], problems: Problems) -> type[ComponentConfig] | None:
     """Returns the settings class of the component that `value` names in `part`; None if it names none."""
-    table = COMPONENTS[part]
-    names = sorted(table)
+    table, key = COMPONENTS[part], (*above, part)
+    names, example = sorted(table), next(iter(table))
     section = value.get(part)
     if part not in value:
-        problems.add((part,), f"is missing; add `{part}: {{name: ...}}`, with a name such as '{names[0]}'")
+        problems.add(key, f"is missing; add `{part}: {{name: ...}}`, with a name such as '{example}'")
     elif not isinstance(section, dict):
-        name = section if isinstance(section, str) and section in table else names[0]
-        problems.add((part,), f"expected a mapping such as {{name: {name}}}, received {shown(section)}")
+        name = section if isinstance(section, str) and section in table else example
+        problems.add(key, f"expected a mapping such as {{name: {name}}}, received {shown(section)}")
     elif "name" not in section:
-        problems.add((part, "name"), missing_name(names, section))
+        problems.add((*key, "name"), missing_name(names, section))
     elif not isinstance(section["name"], str) or section["name"] not in table:
-        problems.add((part, "name"), one_of(names, section["name"]))
+        problems.add((*key, "name"), one_of(names, section["name"]))
     else:
-        return registry.load(table, section["name"]).Config
+        chosen: type[ComponentConfig] = registry.load(table, section["name"]).Config
+        return chosen
     return None
+
+
+def _of_stages(part: str, top: type[ComponentConfig] | None, value: Mapping[str, Any], problems: Problems) -> Classes:
+    """Returns the settings classes of `part` in the stages; `top` for those that name no component of their own."""
+    stages = value.get("stages")
+    found: dict[type[ComponentConfig] | None, None] = {}
+    for i, stage in enumerate(stages if isinstance(stages, list) else []):
+        section = stage.get(part) if isinstance(stage, dict) else None
+        key: Key = ("stages", i, part)
+        named = problems.given((*key, "name")) or (problems.given(key) and not isinstance(section, dict))
+        found[_component(("stages", i), part, stage, problems) if named else top] = None
+    return tuple(found) or (top,)
 
 
 @cache
 def _experiment_class(
-    task: type[TaskConfig] | None, data: type[DataConfig] | None, model: type[ModelConfig] | None
+    *,
+    task: type[ComponentConfig] | None,
+    data: type[ComponentConfig] | None,
+    model: type[ComponentConfig] | None,
+    stage_task: Classes,
+    stage_data: Classes,
 ) -> type[Experiment]:
     """Builds the `Experiment` whose parts are the settings of the chosen components; None takes anything."""
-    parts = {"task": task, "data": data, "model": model}
-    fields: dict[str, Any] = {part: (chosen, ...) if chosen else (Any, None) for part, chosen in parts.items()}
-    stage = create_model("Stage", __base__=StageConfig, data=fields["data"])
+    stage = create_model("Stage", __base__=StageConfig, task=_one_of((*stage_task,)), data=_one_of((*stage_data,)))
+    fields: dict[str, Any] = {"task": _one_of((task,)), "data": _one_of((data,)), "model": _one_of((model,))}
     fields["stages"] = (GenericAlias(list, (stage,)), Experiment.model_fields["stages"])
     return create_model("Experiment", __base__=Experiment, **fields)
+
+
+def _one_of(classes: Classes) -> Any:
+    """Returns the field of a component that is one of `classes`, told apart by its name."""
+    if None in classes:
+        return Any, None
+    if len(classes) == 1:
+        return classes[0], ...
+    return Annotated[reduce(or_, classes), Field(discriminator="name")], ...
 
 
 def experiment_yaml(experiment: Experiment) -> str:

@@ -100,7 +100,7 @@ def _inherited_from(key: Key) -> Key | None:
     """Returns the key at the top of the configuration whose value a key of a stage takes over."""
     if key[:1] != ("stages",) or len(key) < 3:
         return None
-    return key[2:] if key[2] in ("data", "augment") else ("train", *key[2:])
+    return key[2:] if key[2] in ("task", "data", "augment") else ("train", *key[2:])
 
 
 @dataclass

@@ -20,9 +20,9 @@ from cvlab.data.decoded import DecodedSamples, cache_dir, decode_all
 from cvlab.data.fingerprint import content_hashes
 from cvlab.data.pipeline import own_errors
 from cvlab.data.samples import by_stage, read_samples, text_column
-from cvlab.data.source import LoadedSource
+from cvlab.data.source import Labels, LoadedSource
 from cvlab.errors import DataError, RunFolderError, counted, listing
-from cvlab.initial import build_task, samples_before
+from cvlab.initial import build_tasks, samples_before
 from cvlab.plots import image_grid, save_figure
 from cvlab.run_folder import RunFolder, read_json, write_json, write_text
 from cvlab.tasks.task import Task
@@ -41,8 +41,7 @@ class Evaluator:
 
     run: RunFolder
     experiment: Experiment
-    task: Task
-    class_names: tuple[str, ...]
+    tasks: Sequence[Task]
     synthetic: bool
     console: Console
 
@@ -50,8 +49,13 @@ class Evaluator:
     def open(cls, run: RunFolder, experiment: Experiment, console: Console) -> Evaluator:
         """Opens a run with its resolved configuration."""
         data = read_json(run.data)
-        class_names = tuple(data["class_names"])
-        return cls(run, experiment, build_task(experiment, class_names), class_names, data["synthetic"], console)
+        labels = [Labels(tuple(stage["class_names"]), tuple(stage["numbers"])) for stage in data["stages"]]
+        return cls(run, experiment, build_tasks(experiment, labels), data["synthetic"], console)
+
+    @property
+    def task(self) -> Task:
+        """The task of the last stage, which the run's results are about."""
+        return self.tasks[-1]
 
     def evaluate(self, splits: Sequence[str] | None = None) -> None:
         """Predicts (train plain and augmented, validation, test), then writes metrics and pictures.
@@ -84,13 +88,12 @@ class Evaluator:
             DataError: The run was trained on some of these images, groups or ids.
         """
         config = self.experiment.stages[-1].data
-        config = config.model_copy(update={"root": [folder.resolve()], "classes": None})
-        source: LoadedSource = registry.load(registry.SOURCES, config.name).load(config)
-        unknown = [name for name in source.class_names if name not in self.class_names]
-        if unknown:
-            raise DataError(
-                f"{folder}: expected class folders out of {', '.join(self.class_names)}; found {', '.join(unknown)}."
-            )
+        module = registry.load(registry.SOURCES, config.name)
+        config = module.other_data(config, folder.resolve())
+        source: LoadedSource = module.load(config)
+        misfit = self.task.misfit(source.labels)
+        if misfit:
+            raise DataError(f"{folder}: {misfit}.")
         table = source.table
         hashes = content_hashes([Path(p) for p in table.path], cache_dir=cache_dir(config), console=self.console)
         # Two folders may have one name; the table of one must not take the place of the other's.
@@ -110,7 +113,9 @@ class Evaluator:
                 f"{listing([str(leak) for leak in leaks])}\nTake these images out, or evaluate another folder."
             )
         path = self.run.predictions(name)
-        self._predict(checkpoint.load_model(self._best()), decode_all(table, config, self.console), path)
+        self._predict(
+            checkpoint.load_model(self._best()), decode_all(table, config, self.console, places=source.places), path
+        )
         self._write_metrics()
         return path
 
@@ -146,37 +151,59 @@ class Evaluator:
         return decode_all(table, stage.data, self.console)
 
     def _predict(
-        self, model: keras.Model, samples: DecodedSamples, path: Path, *, augment: Sequence[Transform] = ()
+        self,
+        model: keras.Model,
+        samples: DecodedSamples,
+        path: Path,
+        *,
+        augment: Sequence[Transform] = (),
+        task: Task | None = None,
     ) -> None:
         batches = samples.batches(self.experiment.stages[-1].batch_size, seed=(self.experiment.seed,))
         if augment:
             batches.augmenter = Augmenter(augment)
         with own_errors(batches):
             outputs = model.predict(batches.dataset(), verbose=0)
-        write_text(path, self.task.predictions_csv(outputs, samples.table))
+        write_text(path, (task or self.task).predictions_csv(outputs, samples.table))
 
     def _before_and_after(self) -> None:
-        """Predicts validation and test of every stage with the weights before and after it."""
+        """Predicts validation and test of every stage with the weights before and after it.
+
+        A head that is new in a stage says nothing before it, so that such a stage has no table of before.
+        """
         model = checkpoint.load_model(self.run.initial)
-        for stage in self.experiment.stages:
+        outputs = self.tasks[0].outputs
+        for stage, task in zip(self.experiment.stages, self.tasks, strict=True):
             best = self.run.stage_best(stage.name)
             if not best.is_file():
                 return
             samples = self._samples(stage)
             held_out = {split: samples.of_split(split) for split in samples.splits if split != "train"}
+            if task.outputs == outputs:
+                for split, chosen in held_out.items():
+                    path = self.run.predictions(split, moment=f"{stage.name}-before")
+                    self._predict(model, chosen, path, task=task)
+            model, outputs = checkpoint.load_model(best), task.outputs
             for split, chosen in held_out.items():
-                self._predict(model, chosen, self.run.predictions(split, moment=f"{stage.name}-before"))
-            model = checkpoint.load_model(best)
-            for split, chosen in held_out.items():
-                self._predict(model, chosen, self.run.predictions(split, moment=f"{stage.name}-after"))
+                self._predict(model, chosen, self.run.predictions(split, moment=f"{stage.name}-after"), task=task)
 
     def _write_metrics(self) -> None:
         """Computes every metric from the predictions tables on disk."""
         folder = self.run.predictions("test").parent
         names = [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("[!.]*.csv")]
         names.sort(key=lambda name: (name not in _ORDER, _ORDER.index(name) if name in _ORDER else 0, name))
-        top_k = self.experiment.evaluate.top_k
-        write_json(self.run.metrics, {name: self.task.metrics(folder / f"{name}.csv", top_k=top_k) for name in names})
+        settings = self.experiment.evaluate
+        found = {name: self._task_of(name).metrics(folder / f"{name}.csv", settings) for name in names}
+        write_json(self.run.metrics, found)
+
+    def _task_of(self, predictions: str) -> Task:
+        """The task of a table of predictions: `<stage>-before/<split>`, `<stage>-after/<split>`, or the last one's."""
+        moments = {
+            f"{stage.name}-{moment}": task
+            for stage, task in zip(self.experiment.stages, self.tasks, strict=True)
+            for moment in ("before", "after")
+        }
+        return moments.get(predictions.rpartition("/")[0], self.task)
 
     def _draw_augmented(self, training: DecodedSamples) -> None:
         """Draws training images beside what augmentation makes of them."""

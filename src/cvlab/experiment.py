@@ -16,7 +16,7 @@ from cvlab.data.prepare import data_json, prepare
 from cvlab.data.samples import SampleTable, concatenate, samples_csv
 from cvlab.errors import counted
 from cvlab.evaluation import Evaluator
-from cvlab.initial import build_task, samples_before, starting_network
+from cvlab.initial import build_tasks, samples_before, starting_networks
 from cvlab.models.network import Network, describe_model
 from cvlab.report import write_report
 from cvlab.resume import check_same_data, locked, saved_state
@@ -48,12 +48,12 @@ def train(config: Path, overrides: Sequence[str], request: Request, *, sample: b
         experiment = use_sample_data(experiment, request.console)
     before = samples_before(experiment)
     data = prepare(experiment, request.console, before=before)
-    task = build_task(experiment, data.class_names)
+    tasks = build_tasks(experiment, data.labels)
     machine = _start_machine(experiment, request)
     experiment = _with_precision(experiment, machine)
     run = RunFolder.create(parent, experiment.name)
     write_text(run.config, experiment_yaml(experiment))
-    training = TrainingRun(run, experiment, data, task, machine, request.console)
+    training = TrainingRun(run, experiment, data, tasks, machine, request.console)
     with locked(run):
         _carry_out(training, TrainingState(), before, request)
     return run
@@ -73,9 +73,9 @@ def resume(run: RunFolder, overrides: Sequence[str], request: Request) -> RunFol
         data = prepare(experiment, console, before=before)
         if run.samples.is_file():
             check_same_data(run, data)
-        task = build_task(experiment, data.class_names)
+        tasks = build_tasks(experiment, data.labels)
         machine = _start_machine(experiment, request)
-        training = TrainingRun(run, experiment, data, task, machine, console)
+        training = TrainingRun(run, experiment, data, tasks, machine, console)
         if training.is_trained(state) and _is_done(run) and run.best.is_file():
             console.say(f"Nothing to do: this run is finished ({state.ended}).\nReport: {run.report}")
             return run
@@ -125,12 +125,13 @@ def _carry_out(training: TrainingRun, state: TrainingState, before: Sequence[Sam
     with ExitStack() as stack:
         stack.enter_context(training.status())
         _write_start(training, before, request)
-        network, weights = starting_network(run, experiment, training.task, training.data.class_names)
-        write_json(run.model, _model_json(network, experiment))
+        networks, weights = starting_networks(run, experiment, training.tasks)
+        write_json(run.model, _model_json(networks, experiment))
         if state.has_begun:
             weights = f"those of the last save; the run began with {weights}"
-        print_summary(training, network.connect(experiment.stages[state.stage]), weights=weights, state=state)
-        training.train_stages(network, state)
+        model = networks[state.stage].connect(experiment.stages[state.stage])
+        print_summary(training, model, weights=weights, state=state)
+        training.train_stages(networks, state)
         Evaluator.open(run, experiment, console).evaluate()
         write_report(run)
     _print_end(run, experiment, console)
@@ -145,8 +146,11 @@ def _write_start(training: TrainingRun, before: Sequence[SampleTable], request: 
     if before:
         write_text(run.earlier_samples, samples_csv(concatenate(before)))
     allowed = any(stage.data.allow_leakage for stage in experiment.stages)
-    summaries = [training.task.summary(table) for table in tables]
-    write_json(run.data, data_json(training.data, summaries, allow_leakage=allowed))
+    described = [
+        {"outputs": list(task.outputs), "counts": task.summary(table)}
+        for task, table in zip(training.tasks, tables, strict=True)
+    ]
+    write_json(run.data, data_json(training.data, described, allow_leakage=allowed))
     if not run.environment.is_file():
         deterministic = experiment.train.deterministic
         write_json(
@@ -157,10 +161,10 @@ def _write_start(training: TrainingRun, before: Sequence[SampleTable], request: 
         )
 
 
-def _model_json(network: Network, experiment: Experiment) -> dict[str, Any]:
+def _model_json(networks: Sequence[Network], experiment: Experiment) -> dict[str, Any]:
     """The table of layers of the last stage, and what each stage trains and freezes."""
     stages, described = [], {}
-    for stage in experiment.stages:
+    for network, stage in zip(networks, experiment.stages, strict=True):
         described = describe_model(network.connect(stage))
         stages.append({"stage": stage.name, "trainable": described["trainable"], "frozen": described["frozen"]})
     return {**described, "stages": stages}
@@ -181,5 +185,9 @@ def _print_end(run: RunFolder, experiment: Experiment, console: Console) -> None
 def _print_results(run: RunFolder, experiment: Experiment, console: Console) -> None:
     for name, values in read_json(run.metrics).items():
         if "/" not in name:
-            shown = [f"{metric} {values[metric]['value']:.3f}" for metric in experiment.task.monitors]
+            shown = [f"{metric} {_shown(values[metric]['value'])}" for metric in experiment.stages[-1].task.monitors]
             console.say(f"{name}: {', '.join(shown)} ({counted(values['samples'], 'image')})")
+
+
+def _shown(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvlab import checkpoint, registry
 from cvlab.config import Experiment
 from cvlab.data.samples import SampleTable, by_stage, read_samples, text_column
+from cvlab.data.source import Labels
 from cvlab.errors import ConfigError, RunFolderError
 from cvlab.models.network import BACKBONE, Network, build_network
 from cvlab.run_folder import RunFolder, read_json
@@ -18,19 +20,21 @@ if TYPE_CHECKING:
     import keras
 
 
-def build_task(experiment: Experiment, class_names: tuple[str, ...]) -> Task:
-    """Makes the task of an experiment for a data set."""
-    task: Task = registry.load(registry.TASKS, experiment.task.name).build(experiment.task, class_names)
-    return task
+def build_tasks(experiment: Experiment, labels: Sequence[Labels]) -> list[Task]:
+    """Makes the task of each stage for what its data are labelled with."""
+    return [
+        registry.load(registry.TASKS, stage.task.name).build(stage.task, found)
+        for stage, found in zip(experiment.stages, labels, strict=True)
+    ]
 
 
-def starting_network(
-    run: RunFolder, experiment: Experiment, task: Task, class_names: tuple[str, ...]
-) -> tuple[Network, str]:
-    """Builds the network of a run with the weights that it starts from, which `initial.keras` keeps.
+def starting_networks(run: RunFolder, experiment: Experiment, tasks: Sequence[Task]) -> tuple[list[Network], str]:
+    """Builds the network of each stage with the weights that the run starts from, which `initial.keras` keeps.
+
+    Stages with equal outputs share a network; one with other outputs has a new head on the same backbone.
 
     Returns:
-        The network, and a sentence on where its weights come from.
+        The networks, and a sentence on where their weights come from.
 
     Raises:
         CvlabError: The run of `init_from` cannot be used, or does not fit.
@@ -39,19 +43,23 @@ def starting_network(
 
     keras.utils.set_random_seed(experiment.seed)
     image_size = experiment.stages[0].data.image_size
-    network = build_network(experiment.model, image_size=image_size, output=task.output_layer())
-    model = network.connect(experiment.stages[0])
+    networks = [build_network(experiment.model, image_size=image_size, output=tasks[0].output_layer())]
+    for task, before in zip(tasks[1:], tasks, strict=False):
+        same = task.outputs == before.outputs
+        networks.append(networks[-1] if same else networks[-1].with_new_head(task.output_layer()))
+    # Connecting draws the weights of a head: in this order, whatever stage a resumed run goes on with.
+    model, *_ = [network.connect(stage) for network, stage in zip(networks, experiment.stages, strict=True)]
     if run.initial.is_file():
         checkpoint.load_weights(model, run.initial)
-        return network, str(checkpoint.read_state(run.initial)["weights"])
+        return networks, str(checkpoint.read_state(run.initial)["weights"])
     weights = f"new weights from seed {experiment.seed}"
     if experiment.model.init_from is not None:
-        weights = _take_weights(RunFolder.open(experiment.model.init_from), experiment, model, class_names)
+        weights = _take_weights(RunFolder.open(experiment.model.init_from), experiment, model, tasks[0])
     checkpoint.save_inference(run.initial, model, {"weights": weights})
-    return network, weights
+    return networks, weights
 
 
-def _take_weights(run: RunFolder, experiment: Experiment, model: keras.Model, class_names: tuple[str, ...]) -> str:
+def _take_weights(run: RunFolder, experiment: Experiment, model: keras.Model, task: Task) -> str:
     preprocessing = read_document(run.config).value["model"]["preprocessing"]
     if preprocessing != experiment.model.preprocessing:
         wanted = experiment.model.preprocessing
@@ -66,7 +74,7 @@ def _take_weights(run: RunFolder, experiment: Experiment, model: keras.Model, cl
             [_misfit(run.path, f"{len(ours.weights)} arrays of weights here, {len(theirs.weights)} there")]
         )
     shapes = [[weight.shape for weight in network.weights] for network in (model, source)]
-    if tuple(read_json(run.data)["class_names"]) == class_names and shapes[0] == shapes[1]:
+    if tuple(read_json(run.data)["stages"][-1]["outputs"]) == task.outputs and shapes[0] == shapes[1]:
         model.set_weights(source.get_weights())
         return f"all weights from {run.path}"
     ours.set_weights(theirs.get_weights())

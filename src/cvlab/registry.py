@@ -1,4 +1,7 @@
-"""Which module a name stands for. Nothing is imported until it is named; a new component is one line."""
+"""Which module a name stands for. Nothing is imported until it is named; a new component is one line.
+
+The first of a table is the one that messages give as an example.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,25 @@ MODELS = {
 }
 SOURCES = {
     "image_folder": "cvlab.data.image_folder",
+    "csv_table": "cvlab.data.csv_table",
 }
 TASKS = {
     "classification": "cvlab.tasks.classification",
+    "regression": "cvlab.tasks.regression",
 }
+# Drawn sample data, each in the layout of one source.
 SYNTHETIC = {
-    "emotion": "cvlab.data.synthetic.emotion",
+    "csv_table": {"affect": "cvlab.data.synthetic.affect"},
+    "image_folder": {"emotion": "cvlab.data.synthetic.emotion"},
 }
 TOOLS = {
     "augment": "cvlab.data.augment",
 }
+
+
+def sample_sets() -> dict[str, str]:
+    """Returns the drawn sample sets of all sources."""
+    return {name: module for sets in SYNTHETIC.values() for name, module in sets.items()}
 
 
 def load(table: dict[str, str], name: str) -> ModuleType:

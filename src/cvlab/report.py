@@ -5,16 +5,19 @@ from __future__ import annotations
 import shlex
 from itertools import groupby
 from pathlib import Path
+from types import ModuleType
 
 from cvlab.errors import RunFolderError, counted, did_you_mean
 from cvlab.registry import load
 from cvlab.report_record import Picture, RunRecord, TaskReport, read_record
 from cvlab.report_text import block, bullets, code, md, red, table
 from cvlab.run_folder import Json, RunFolder, write_text
+from cvlab.speed import verdict
 from cvlab.text import duration
 
 TASK_REPORTS = {
     "classification": "cvlab.report_classification",
+    "regression": "cvlab.report_regression",
 }
 SAMPLE_PICTURES = {
     "augmented.png": "training images after augmentation",
@@ -35,6 +38,7 @@ def write_report(run: RunFolder) -> Path:
         "What was run": _what_was_run(record),
         "Samples": _samples(record),
         **part.sections,
+        **_other_tasks(record),
         "Curves in words": [bullets(part.findings)] if part.findings else [],
         "Pictures": _pictures(record, part.pictures),
         "Model": _model(record),
@@ -53,14 +57,26 @@ def write_report(run: RunFolder) -> Path:
 
 
 def _task_report(record: RunRecord) -> TaskReport:
-    task = record.config.get("task")
+    report: TaskReport = _report_module(record, record.task).build(record)
+    return report
+
+
+def _report_module(record: RunRecord, task: object) -> ModuleType:
     name = task.get("name") if isinstance(task, dict) else task
     if name not in TASK_REPORTS:
         hint = did_you_mean(name, TASK_REPORTS)
         expected = ", ".join(f"'{known}'" for known in TASK_REPORTS)
         raise RunFolderError(f"{record.run.config}: task.name: expected one of {expected}, received {name!r}{hint}.")
-    report: TaskReport = load(TASK_REPORTS, name).build(record)
-    return report
+    return load(TASK_REPORTS, str(name))
+
+
+def _other_tasks(record: RunRecord) -> dict[str, list[str]]:
+    """What stages of other tasks than the last one's came to, a section each."""
+    return {
+        f"Stage {md(stage)}: {md(task['name'])}": _report_module(record, task).stage_results(record, stage)
+        for stage, task in record.tasks.items()
+        if stage not in record.stages_of_task
+    }
 
 
 def _head(record: RunRecord) -> list[str]:
@@ -84,15 +100,15 @@ def _what_was_run(record: RunRecord) -> list[str]:
     config, environment = record.config, record.environment
     seconds = sum(epoch.get("seconds") or 0.0 for epoch in record.history)
     model = config.get("model") or {}
-    classes = counted(len(record.data.get("class_names", [])), "class", "classes")
     rows = [
         ["model", f"{md(model.get('name'))}, {record.model.get('total', 0):,} parameters"],
-        ["task", f"{md(config['task']['name'])}, {classes}"],
+        *_task_rows(record),
         *_data_rows(config),
         ["precision", md(environment.get("precision"))],
         ["device", md(environment.get("device"))],
         ["seed", f"{md(environment.get('seed'))}{', deterministic' if environment.get('deterministic') else ''}"],
         ["training time", f"{duration(seconds)}, {counted(len(record.history), 'epoch')}"],
+        *([["speed", md(said)]] if (said := _speed(record)) else []),
     ]
     blocks = [table(["", ""], rows, text_columns=2)]
     stages = [_stage_row(name, list(epochs)) for name, epochs in groupby(record.history, key=lambda e: str(e["stage"]))]
@@ -100,6 +116,24 @@ def _what_was_run(record: RunRecord) -> list[str]:
         head = ["stage", "epochs", "best epoch", "val loss there", "learning rate", "time", "images/s"]
         blocks.append(table(head, stages))
     return blocks
+
+
+def _speed(record: RunRecord) -> str:
+    augmented = bool(record.config.get("augment")) or any(s.get("augment") for s in record.config.get("stages") or [])
+    environment = record.environment
+    precision, device = (str(environment.get(key)) for key in ("precision", "device"))
+    return verdict(record.history, augmented=augmented, precision=precision, device=device)
+
+
+def _task_rows(record: RunRecord) -> list[list[str]]:
+    labelled = {str(stage["stage"]): stage for stage in record.data.get("stages") or []}
+    shown = {
+        stage: f"{md(task['name'])} ({md(', '.join(labelled.get(stage, {}).get('outputs', [])[1:]) or 'no outputs')})"
+        for stage, task in record.tasks.items()
+    }
+    if len({*shown.values()}) == 1:
+        return [["task", *{*shown.values()}]]
+    return [[f"task of stage {md(stage)}", text] for stage, text in shown.items()]
 
 
 def _data_rows(config: Json) -> list[list[str]]:

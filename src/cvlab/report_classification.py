@@ -28,6 +28,7 @@ from cvlab.plots_classification import (
 from cvlab.reading import SPLITS, read_curves
 from cvlab.report_record import Picture, RunRecord, TaskReport
 from cvlab.report_text import block, change, md, number, table
+from cvlab.run_folder import Json
 
 Metrics = dict[str, Any]
 
@@ -70,9 +71,19 @@ def build(record: RunRecord) -> TaskReport:
             "Before and after each stage": _changes(record),
             "Accuracy of the best weights": [_accuracies(metrics)],
         },
-        findings=read_curves(record.history, metrics),
-        pictures=_curves(record) + _draw(record, predictions[shown], metrics[shown], shown),
+        findings=read_curves(record.history_of_task, metrics),
+        pictures=_curves(record, record.history_of_task) + _draw(record, predictions[shown], metrics[shown], shown),
     )
+
+
+def stage_results(record: RunRecord, stage: str) -> list[str]:
+    """Returns what an earlier stage came to, before the run went on with another task; draws its curves."""
+    paths = {split: record.run.predictions(split, moment=f"{stage}-after") for split in ("test", "val")}
+    found = {split: read_predictions(path) for split, path in paths.items() if path.is_file()}
+    metrics = {split: classification_metrics(table, top_k=_top_k(record)) for split, table in found.items()}
+    history = [epoch for epoch in record.history if epoch["stage"] == stage]
+    curves = [f"![{picture.caption}]({picture.path})" for picture in _curves(record, history, prefix=f"{stage}_")]
+    return [*(_results(metrics, next(iter(metrics))) if metrics else []), *curves]
 
 
 def _read_splits(record: RunRecord) -> dict[str, ClassificationPredictions]:
@@ -133,10 +144,10 @@ def _accuracies(metrics: dict[str, Metrics]) -> str:
 
 
 def _changes(record: RunRecord) -> list[str]:
-    if len(record.stages) < 2:
+    if len(record.stages_of_task) < 2:
         return []
     rows = []
-    for stage in record.stages:
+    for stage in record.stages_of_task:
         for split in ("val", "test"):
             moments = _moments(record, stage, split)
             if moments is not None:
@@ -159,18 +170,19 @@ def _moments(record: RunRecord, stage: str, split: str) -> tuple[Metrics, Metric
     return classification_metrics(before), classification_metrics(after)
 
 
-def _curves(record: RunRecord) -> list[Picture]:
-    if not record.history:
+def _curves(record: RunRecord, history: list[Json], *, prefix: str = "") -> list[Picture]:
+    if not history:
         return []
-    stages = [str(epoch["stage"]) for epoch in record.history]
-    best = [bool(epoch.get("best")) for epoch in record.history]
+    stages = [str(epoch["stage"]) for epoch in history]
+    best = [bool(epoch.get("best")) for epoch in history]
     pictures = []
     for metric in ("loss", "accuracy"):
-        train, val = ([epoch.get(key) for epoch in record.history] for key in (metric, f"val_{metric}"))
+        train, val = ([epoch.get(key) for epoch in history] for key in (metric, f"val_{metric}"))
         figure, ax = new_figure(9.0, 4.4, synthetic=record.synthetic)
         learning_curves(train, val, stages, best, label=metric, ax=ax)
-        save_figure(figure, record.run.plots / f"curve_{metric}.png")
-        pictures.append(Picture(f"plots/curve_{metric}.png", f"{metric} by epoch"))
+        name = f"{prefix}curve_{metric}.png"
+        save_figure(figure, record.run.plots / name)
+        pictures.append(Picture(f"plots/{name}", f"{metric} by epoch"))
     return pictures
 
 

@@ -39,6 +39,28 @@ class RunRecord:
         """The stages' names, in order."""
         return [str(stage["name"]) for stage in self.config.get("stages") or []]
 
+    @property
+    def tasks(self) -> dict[str, Json]:
+        """The settings of each stage's task, by the stage's name, in order."""
+        stages = self.config.get("stages") or []
+        return {str(stage["name"]): stage.get("task") or self.config["task"] for stage in stages}
+
+    @property
+    def task(self) -> Json:
+        """The settings of the last stage's task, which the results are about."""
+        tasks = [*self.tasks.values()]
+        return tasks[-1] if tasks else self.config.get("task") or {}
+
+    @property
+    def stages_of_task(self) -> list[str]:
+        """The stages that train the same task as the last one (whatever its settings)."""
+        return [stage for stage, task in self.tasks.items() if task.get("name") == self.task.get("name")]
+
+    @property
+    def history_of_task(self) -> list[Json]:
+        """The epochs of `stages_of_task`: the loss of another task is another quantity."""
+        return [epoch for epoch in self.history if str(epoch["stage"]) in self.stages_of_task]
+
 
 @dataclass(frozen=True)
 class Picture:

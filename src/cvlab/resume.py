@@ -112,7 +112,7 @@ def _table_differences(saved: SampleTable, now: SampleTable) -> Sequence[str]:
 
 
 def _by_id(table: SampleTable) -> dict[str, dict[str, str]]:
-    columns = {name: getattr(table, name) for name in ("split", "group", "content")} | dict(table.targets)
+    columns = {name: getattr(table, name) for name in ("split", "group", "box", "content")} | dict(table.targets)
     return {
         sample_id: {name: column[i] for name, column in columns.items()} for i, sample_id in enumerate(table.sample_id)
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from cvlab import registry
@@ -22,11 +23,9 @@ def use_sample_data(experiment: Experiment, console: Console) -> Experiment:
     Raises:
         DataError: The data settings name no sample set.
     """
-    configs = [experiment.data, *(stage.data for stage in experiment.stages)]
-    source = registry.load(registry.SOURCES, experiment.data.name)
     directory = cache_dir(experiment.data) / "samples"
     console.say(f"--sample: drawn sample data in {directory}")
-    top, *per_stage = source.write_sample(configs[1:2] + configs[1:], directory, small=True)
+    per_stage = _drawn([stage.data for stage in experiment.stages], directory)
     small = {"batch_size": min(BATCH_SIZE, experiment.train.batch_size)}
     stages = [_shrink(stage, data, small) for stage, data in zip(experiment.stages, per_stage, strict=True)]
     train = experiment.train.model_copy(update=small)
@@ -34,7 +33,17 @@ def use_sample_data(experiment: Experiment, console: Console) -> Experiment:
     if experiment.model.init_from is not None:
         console.say("--sample: new weights, not those of model.init_from")
     model = experiment.model.model_copy(update={"init_from": None})
-    return experiment.model_copy(update={"data": top, "train": train, "stages": stages, "model": model})
+    return experiment.model_copy(update={"data": per_stage[0], "train": train, "stages": stages, "model": model})
+
+
+def _drawn(configs: Sequence[DataConfig], directory: Path) -> list[DataConfig]:
+    """Draws what the stages need, source by source."""
+    drawn: dict[int, DataConfig] = {}
+    for name in dict.fromkeys(config.name for config in configs):
+        places = [i for i, config in enumerate(configs) if config.name == name]
+        source = registry.load(registry.SOURCES, name)
+        drawn |= zip(places, source.write_sample([configs[i] for i in places], directory, small=True), strict=True)
+    return [drawn[i] for i in range(len(configs))]
 
 
 def _shrink(stage: StageConfig, data: DataConfig, small: dict[str, int]) -> StageConfig:
@@ -45,7 +54,7 @@ def _shrink(stage: StageConfig, data: DataConfig, small: dict[str, int]) -> Stag
 
 def write_sample_data(name: str, directory: Path, *, image_size: int) -> list[Path]:
     """Draws a sample set in full below `directory`, one folder for each of its domains."""
-    module = registry.load(registry.SYNTHETIC, name)
+    module = registry.load(registry.sample_sets(), name)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise DataError(f"{directory}: expected a new or an empty folder to draw into; name another one.")
     written = []

@@ -29,9 +29,9 @@ def print_summary(training: TrainingRun, model: keras.Model, *, weights: str, st
     experiment, data, machine, console = training.experiment, training.data, training.machine, training.console
     if data.synthetic:
         console.warn("SYNTHETIC SAMPLE DATA: drawn pictures; the results say nothing about real ones.")
-    for stage, prepared in zip(experiment.stages, data.stages, strict=True):
+    for stage, prepared, task in zip(experiment.stages, data.stages, training.tasks, strict=True):
         console.say(f"Data of stage '{stage.name}': {prepared.source.origin}")
-        _print_counts(training.task.summary(prepared.samples.table), console)
+        _print_counts(task.summary(prepared.samples.table), console)
     total, trainable = parameter_counts(model)
     console.say(f"Model       {experiment.model.name}, {total:,} parameters, {trainable:,} of them trainable")
     console.say(f"Weights     {weights}")

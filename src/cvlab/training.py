@@ -56,7 +56,7 @@ class StageTrainer:
         self.parts, self.stage, self.train, self.run = parts, stage, train, run
         self.identity, self.state, self.progress, self.stop = identity, state, progress, stop
         self.new_batchnorm = new_batchnorm
-        self.higher_is_better = not train.monitor.endswith("loss")
+        self.higher_is_better = stage.task.monitors[stage.monitor.removeprefix("val_")]
         self.metrics = parts.task.training_metrics()
         parts.model.compile(
             optimizer=make_optimizer(stage), loss=parts.task.loss(), metrics=self.metrics, jit_compile=jit_compile
@@ -93,8 +93,9 @@ class StageTrainer:
     def _run_epoch(self) -> None:
         state, model = self.state, self.parts.model
         self.parts.training.epoch = state.epoch
+        self.parts.training.ready.clear()
+        steps = _Steps(self, first=state.batch, started=time.monotonic() - state.seconds)
         model.optimizer.learning_rate = self.rate()
-        started = time.monotonic() - state.seconds
         first, batches = state.batch, self.parts.training.per_epoch
         showing = self.progress.epoch(state.epoch + 1, first=first, batches=batches)
         with showing, own_errors(self.parts.training):
@@ -102,17 +103,22 @@ class StageTrainer:
                 self.parts.training.dataset(first=first),
                 initial_epoch=state.epoch,
                 epochs=state.epoch + 1,
-                callbacks=[_Steps(self, first=first, started=started)],
+                callbacks=[steps],
                 shuffle=False,
                 verbose=0,
             )
         if self.stop.requested and state.batch < batches:
-            self.save(seconds=time.monotonic() - started)
+            self.save(seconds=time.monotonic() - steps.started)
             self._raise_interrupted()
-        trained = time.monotonic() - started
+        trained = time.monotonic() - steps.started
         training = {name: values[-1] for name, values in fitted.history.items()}
         validation = self._validate()
-        self._end_epoch(training, validation, trained=trained, seconds=time.monotonic() - started)
+        speed = {
+            "seconds": round(time.monotonic() - steps.started, 3),
+            "images_per_second": round(len(self.parts.training.rows) / trained, 1),
+            "waiting": steps.waiting,
+        }
+        self._end_epoch(training, validation, speed)
         if self.stop.requested and not state.ended:
             self._raise_interrupted()
 
@@ -134,10 +140,10 @@ class StageTrainer:
         return {f"val_{name}": value for name, value in values.items()}
 
     def _end_epoch(
-        self, training: dict[str, float], validation: dict[str, float], *, trained: float, seconds: float
+        self, training: dict[str, float], validation: dict[str, float], speed: dict[str, float | None]
     ) -> None:
         state = self.state
-        value = validation[self.train.monitor]
+        value = validation[self.stage.monitor]
         is_best = improves(value, state.best, higher=self.higher_is_better)
         rate = self.rate()
         state.epoch, state.batch, state.seconds, state.running = state.epoch + 1, 0, 0.0, []
@@ -147,8 +153,7 @@ class StageTrainer:
             "stage": self.stage.name,
             "epoch": state.epoch,
             "learning_rate": rate,
-            "seconds": round(seconds, 3),
-            "images_per_second": round(len(self.parts.training.rows) / trained, 1),
+            **speed,
             **{name: float(number) for name, number in (training | validation).items()},
             "best": is_best,
         }
@@ -168,7 +173,7 @@ class StageTrainer:
         if stage.early_stopping is not None:
             counts = steps >= self._start(stage.early_stopping.start_after_steps)
             if state.stop_patience.runs_out(value, stage.early_stopping, higher=self.higher_is_better, counts=counts):
-                state.ended = f"{self.train.monitor} has not improved for {stage.early_stopping.patience} epochs"
+                state.ended = f"{stage.monitor} has not improved for {stage.early_stopping.patience} epochs"
         if stage.reduce_lr is not None:
             counts = steps >= self._start(stage.reduce_lr.start_after_steps)
             if state.rate_patience.runs_out(value, stage.reduce_lr, higher=self.higher_is_better, counts=counts):
@@ -203,7 +208,7 @@ class StageTrainer:
         write_json(self.run.status, {**status, "synthetic": self.identity["synthetic"]})
 
     def _save_best(self) -> None:
-        about = {"stage": self.stage.name, "epoch": self.state.best_epoch, self.train.monitor: self.state.best}
+        about = {"stage": self.stage.name, "epoch": self.state.best_epoch, self.stage.monitor: self.state.best}
         checkpoint.save_inference(self.run.stage_best(self.stage.name), self.parts.model, about)
 
     def metric_variables(self) -> list[keras.Variable]:
@@ -220,6 +225,16 @@ class _Steps(keras.callbacks.Callback):
         self.trainer, self.first, self.started = trainer, first, started
         self.saved = time.monotonic()
         self.varies = varies_by_step(trainer.stage)
+        self.ended: float | None = None
+        self.waited, self.timed = 0.0, 0.0
+
+    @property
+    def waiting(self) -> float | None:
+        """The share of the steps' time that went to waiting for their images; None after a single step.
+
+        The first step is left out: it also starts the pipeline and compiles the network.
+        """
+        return round(self.waited / self.timed, 4) if self.timed else None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self.first:
@@ -236,6 +251,7 @@ class _Steps(keras.callbacks.Callback):
         trainer = self.trainer
         values = {name: float(value) for name, value in (logs or {}).items()}
         done = self.first + batch + 1
+        self._measure(done - 1)
         if not math.isfinite(values["loss"]):
             raise TrainingError(_not_a_number(trainer, step=done))
         trainer.state.batch = done
@@ -248,6 +264,12 @@ class _Steps(keras.callbacks.Callback):
             _ = self.model  # under JAX, reading it brings the variables up to date
             trainer.save(seconds=time.monotonic() - self.started)
             self.saved = time.monotonic()
+        self.ended = time.monotonic()
+
+    def _measure(self, batch: int) -> None:
+        if self.ended is not None:
+            self.waited += max(0.0, self.trainer.parts.training.ready[batch] - self.ended)
+            self.timed += time.monotonic() - self.ended
 
 
 def _not_a_number(trainer: StageTrainer, *, step: int) -> str:

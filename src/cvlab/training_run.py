@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,11 @@ from cvlab.data.augment import Augmenter
 from cvlab.data.pipeline import Batches
 from cvlab.data.prepare import PreparedData
 from cvlab.errors import CvlabError, Interrupted
-from cvlab.models.network import Network
+from cvlab.models.network import BACKBONE, Network
 from cvlab.progress import EpochProgress
 from cvlab.run_folder import RunFolder, atomic_path, read_json, write_json
 from cvlab.runtime import Machine
+from cvlab.speed import verdict
 from cvlab.stopping import StopRequest, Terminated
 from cvlab.tasks.task import Task
 from cvlab.training_state import TrainingState
@@ -36,28 +37,39 @@ class TrainingRun:
     run: RunFolder
     experiment: Experiment
     data: PreparedData
-    task: Task
+    tasks: Sequence[Task]
     machine: Machine
     console: Console
 
-    def train_stages(self, network: Network, state: TrainingState) -> None:
+    def train_stages(self, networks: Sequence[Network], state: TrainingState) -> None:
         """Trains stage after stage, each from the best weights of the one before, and writes `best.keras`."""
         if not self.is_trained(state):
             self._drop_results()
         with self._stop_request() as stop:
             while True:
-                trainer = self._trainer(network.connect(self.experiment.stages[state.stage]), state, stop)
+                stage = self.experiment.stages[state.stage]
+                trainer = self._trainer(networks[state.stage].connect(stage), state, stop)
                 trainer.run_stage()
-                name = self.experiment.stages[state.stage].name
-                self.console.say(f"Stage '{name}' ended: {state.ended}; best epoch {state.best_epoch}.")
+                self.console.say(f"Stage '{stage.name}' ended: {state.ended}; best epoch {state.best_epoch}.")
                 if self.is_trained(state):
                     break
                 state = state.next_stage()
+        self._say_speed(state)
         self._write_best()
 
     def is_trained(self, state: TrainingState) -> bool:
         """Whether the last stage has ended."""
         return bool(state.ended) and state.stage + 1 == len(self.experiment.stages)
+
+    def _say_speed(self, state: TrainingState) -> None:
+        said = verdict(
+            state.history,
+            augmented=any(stage.augment for stage in self.experiment.stages),
+            precision=self.machine.precision,
+            device=self.machine.device,
+        )
+        if said:
+            self.console.say(said)
 
     def _drop_results(self) -> None:
         """Removes what older weights of this run left: `best.keras` and its predictions exist for the final ones."""
@@ -85,7 +97,11 @@ class TrainingRun:
         stage = self.experiment.stages[state.stage]
         started = bool(state.epoch or state.batch)
         if state.stage and not started:
-            checkpoint.load_weights(model, self.run.stage_best(self.experiment.stages[state.stage - 1].name))
+            best = self.run.stage_best(self.experiment.stages[state.stage - 1].name)
+            if self.has_new_head(state.stage):
+                checkpoint.load_layer(model, best, BACKBONE)
+            else:
+                checkpoint.load_weights(model, best)
         trainer = StageTrainer(
             self._parts(model, state.stage),
             stage=stage,
@@ -104,27 +120,31 @@ class TrainingRun:
             checkpoint.reseed(model, (self.experiment.seed, state.stage))
         return trainer
 
+    def has_new_head(self, stage: int) -> bool:
+        """Whether a stage has other outputs than the one before, and so a head of its own."""
+        return stage > 0 and self.tasks[stage].outputs != self.tasks[stage - 1].outputs
+
     def _has_new_batchnorm(self, stage: int) -> bool:
         model = self.experiment.model
-        return model.has_batchnorm and stage == 0 and model.init_from is None
+        return model.has_batchnorm and ((stage == 0 and model.init_from is None) or self.has_new_head(stage))
 
     def _parts(self, model: keras.Model, number: int) -> StageParts:
         from cvlab.training import StageParts
 
-        stage, samples = self.experiment.stages[number], self.data.stages[number].samples
+        stage, samples, task = self.experiment.stages[number], self.data.stages[number].samples, self.tasks[number]
         training, validation = samples.of_split("train"), samples.of_split("val")
         batches = Batches(
             training.images,
             training.rows,
             stage.batch_size,
             seed=(self.experiment.seed, number),
-            targets=self.task.encode(training.table),
-            weights=self.task.sample_weights(training.table),
+            targets=task.encode(training.table),
+            weights=task.sample_weights(training.table),
             augmenter=Augmenter(stage.augment) if stage.augment else None,
             shuffled=True,
         )
         held_out = validation.batches(stage.batch_size, seed=(self.experiment.seed,))
-        return StageParts(model, self.task, batches, held_out, validation.table)
+        return StageParts(model, task, batches, held_out, validation.table)
 
     @contextlib.contextmanager
     def status(self) -> Iterator[None]:

@@ -152,7 +152,7 @@ def history(run: Path) -> list[dict[str, Any]]:
 
 def without_times(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Drops what depends on the speed of the machine."""
-    times = ("seconds", "images_per_second")
+    times = ("seconds", "images_per_second", "waiting")
     return [{key: value for key, value in record.items() if key not in times} for record in records]
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cvlab.console import Console
-from cvlab.data.decode import DecodedImage, UnreadableImage, decode_bytes, quiet_decoding
+from cvlab.data.decode import Box, DecodedImage, UnreadableImage, decode_bytes, quiet_decoding
 from cvlab.data.fingerprint import worker_count
 from cvlab.errors import DataError
 from cvlab.run_folder import sync_folder
@@ -32,18 +32,18 @@ HEADER_BYTES = 128
 INDEX_BYTES_PER_IMAGE = 200
 DECODED_AHEAD = 4  # images a worker may be ahead of the writer, which bounds the memory
 
-Source = tuple[str, Path]  # content hash, one file with that content
+Source = tuple[str, Path]  # what is to be decoded (`SampleTable.pixels`), one file with that content
 
 
 @dataclass(frozen=True)
 class ImageCache:
-    """Decoded images, one row for each different content.
+    """Decoded images, one row for each different content and box.
 
     Attributes:
         images: Read-only memory map, uint8 of shape (readable contents, height, width, 3), RGB.
-        row_of: Content hash to row.
-        unreadable: Content hash to the reason why it is no image.
-        low_range: Hashes of 16-bit images whose values cover under an eighth of the full scale.
+        row_of: What is decoded (a content hash, with a box or without) to its row.
+        unreadable: What cannot be decoded to the reason why.
+        low_range: 16-bit images whose values cover under an eighth of the full scale.
     """
 
     images: npt.NDArray[np.uint8]
@@ -51,13 +51,13 @@ class ImageCache:
     unreadable: Mapping[str, str]
     low_range: frozenset[str]
 
-    def rows(self, hashes: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Returns the row of each content hash, int64 of shape (len(hashes),).
+    def rows(self, pixels: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Returns the row of each entry of `SampleTable.pixels`, int64 of shape (len(pixels),).
 
         Raises:
-            KeyError: A content is unreadable or was not given to `open_or_build`.
+            KeyError: An entry is unreadable or was not given to `open_or_build`.
         """
-        return np.array([self.row_of[content] for content in hashes], dtype=np.int64)
+        return np.array([self.row_of[item] for item in pixels], dtype=np.int64)
 
 
 def default_cache_dir() -> Path:
@@ -71,7 +71,7 @@ def default_cache_dir() -> Path:
 
 def open_or_build(
     paths: Sequence[Path],
-    hashes: Sequence[str],
+    pixels: Sequence[str],
     *,
     image_size: tuple[int, int],
     cache_dir: Path,
@@ -79,13 +79,13 @@ def open_or_build(
 ) -> ImageCache:
     """Returns the decoded images of `paths`, from disk if they were decoded before.
 
-    The cache depends on the set of contents and the image size only: neither on names nor on order. Contents
-    that are no image are recorded with the reason, not raised. Several processes may call this at once: one
+    The cache depends on the set of contents and boxes and the image size only: neither on names nor on order.
+    What cannot be decoded is recorded with the reason, not raised. Several processes may call this at once: one
     decodes, the others wait.
 
     Args:
         paths: The image files.
-        hashes: The content hash of each, from `fingerprint.content_hashes`.
+        pixels: The content hash of each, from `fingerprint.content_hashes`, with its box in brackets if there is one.
         image_size: Height and width in pixels.
         cache_dir: The folder that holds all caches.
         console: For the progress.
@@ -93,7 +93,7 @@ def open_or_build(
     Raises:
         DataError: A file vanished or changed meanwhile, or the cache cannot be written.
     """
-    sources: list[Source] = sorted(dict(zip(hashes, paths, strict=True)).items())
+    sources: list[Source] = sorted(dict(zip(pixels, paths, strict=True)).items())
     contents = [content for content, _ in sources]
     folder = cache_dir.absolute() / "images" / _key(contents, image_size)
     cache = _open(folder, contents, image_size)
@@ -207,7 +207,8 @@ def _in_order(
 
 
 def _decode_source(source: Source, image_size: tuple[int, int]) -> tuple[str, DecodedImage | str]:
-    content, path = source
+    pixels, path = source
+    content, box = _content_and_box(pixels)
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -215,11 +216,19 @@ def _decode_source(source: Source, image_size: tuple[int, int]) -> tuple[str, De
     if hashlib.sha256(data).hexdigest() != content:
         raise DataError(f"{path}: changed while it was being read. Start again when the data set is complete.")
     try:
-        return content, decode_bytes(data, image_size=image_size)
+        return pixels, decode_bytes(data, image_size=image_size, box=box)
     except UnreadableImage as error:
-        return content, str(error)
+        return pixels, str(error)
     except MemoryError as error:  # Not recorded as unreadable: another time there may be enough.
         raise DataError(f"{path}: there is not enough memory to decode this image.") from error
+
+
+def _content_and_box(pixels: str) -> tuple[str, Box | None]:
+    content, bracket, box = pixels.rstrip("]").partition("[")
+    if not bracket:
+        return content, None
+    left, top, width, height = map(int, box.split(","))
+    return content, (left, top, width, height)
 
 
 def _npy_header(count: int, image_size: tuple[int, int]) -> bytes:

@@ -31,6 +31,7 @@ LOW_RANGE = 65535 / 8
 
 Pixels = npt.NDArray[np.uint8]
 Pixels16 = npt.NDArray[np.uint16]
+Box = tuple[int, int, int, int]  # left, top, width, height of the upright image
 
 _FORMATS: tuple[tuple[bytes, Callable[[BytesIO], ImageFile.ImageFile]], ...] = (
     (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
@@ -125,15 +126,15 @@ def quiet_decoding() -> Iterator[None]:
             logger.removeHandler(handler)
 
 
-def decode_bytes(data: bytes, *, image_size: tuple[int, int]) -> DecodedImage:
-    """Decodes the bytes of an image file; see `decode_image`.
+def decode_bytes(data: bytes, *, image_size: tuple[int, int], box: Box | None = None) -> DecodedImage:
+    """Decodes the bytes of an image file, or the part of it that `box` names; see `decode_image`.
 
     Raises:
         UnreadableImage: The bytes are not one complete image of a known format.
         MemoryError: There is not enough memory now; this says nothing about the image.
     """
     try:
-        return _decode(data, image_size)
+        return _decode(data, image_size, box)
     except (UnreadableImage, MemoryError):
         raise
     except Exception as error:  # Damaged files make Pillow raise nearly anything, SyntaxError included.
@@ -147,7 +148,7 @@ def _damage(error: Exception) -> str:
     return f"is damaged or incomplete ({text[:120] or type(error).__name__})"
 
 
-def _decode(data: bytes, image_size: tuple[int, int]) -> DecodedImage:
+def _decode(data: bytes, image_size: tuple[int, int], box: Box | None) -> DecodedImage:
     image = _open(data)
     if isinstance(image, PngImagePlugin.PngImageFile):
         _open(data).verify()  # Loading checks no checksum of the pixel data.
@@ -165,9 +166,21 @@ def _decode(data: bytes, image_size: tuple[int, int]) -> DecodedImage:
     # After loading: TIFF applies its orientation then by itself, and PNG may hold it behind the pixels.
     turn = _TURNS.get(image.getexif().get(_EXIF_ORIENTATION, 1))
     upright = flat if turn is None else flat.transpose(turn)
+    if box is not None:
+        upright = _crop(upright, box)
     height, width = image_size
     pixels = np.asarray(upright.resize((width, height), Image.Resampling.BILINEAR).convert("RGB"))
     return DecodedImage(pixels=pixels, low_range=low_range)
+
+
+def _crop(image: Image.Image, box: Box) -> Image.Image:
+    left, top, width, height = box
+    if min(left, top) < 0 or min(width, height) < 1 or left + width > image.width or top + height > image.height:
+        raise UnreadableImage(
+            f"has {image.width} x {image.height} pixels (width x height); the box at left {left}, top {top}, of "
+            f"{width} x {height} pixels, reaches outside of them"
+        )
+    return image.crop((left, top, left + width, top + height))
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:

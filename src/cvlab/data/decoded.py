@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,33 +62,39 @@ def open_images(table: SampleTable, config: DataConfig, console: Console) -> Ima
     """Opens the decoded images of a table, decoding them first if that has not been done."""
     return open_or_build(
         [Path(path) for path in table.path],
-        list(table.content),
+        table.pixels,
         image_size=config.image_size,
         cache_dir=cache_dir(config),
         console=console,
     )
 
 
-def decode_all(table: SampleTable, config: DataConfig, console: Console) -> DecodedSamples:
-    """Decodes every sample of a table.
+def decode_all(
+    table: SampleTable, config: DataConfig, console: Console, *, places: Mapping[str, str] | None = None
+) -> DecodedSamples:
+    """Decodes every sample of a table; `places` says where samples stand in a file, by id.
 
     Raises:
         DataError: A file cannot be read as an image.
     """
     cache = open_images(table, config, console)
-    bad = unreadable(table, cache)
+    bad = unreadable(table, cache, places=places or {})
     if bad:
         raise DataError(
             f"{counted(len(bad), 'file')} cannot be read as an image:\n{listing(list(bad.values()))}\n"
             "Repair or remove them."
         )
-    return DecodedSamples(table, cache.images, cache.rows(list(table.content)))
+    return DecodedSamples(table, cache.images, cache.rows(table.pixels))
 
 
-def unreadable(table: SampleTable, cache: ImageCache) -> dict[int, str]:
-    """Returns `{index of the sample: path and reason}` for the samples that cannot be decoded."""
+def unreadable(table: SampleTable, cache: ImageCache, *, places: Mapping[str, str]) -> dict[int, str]:
+    """Returns `{index of the sample: where it stands, path and reason}` for the samples that cannot be decoded."""
+    where = (
+        f"{places[name]}: {path}" if name in places else path
+        for name, path in zip(table.sample_id, table.path, strict=True)
+    )
     return {
-        i: f"{path}: {cache.unreadable[content]}"
-        for i, (path, content) in enumerate(zip(table.path, table.content, strict=True))
-        if content in cache.unreadable
+        i: f"{place}: {cache.unreadable[pixels]}"
+        for i, (place, pixels) in enumerate(zip(where, table.pixels, strict=True))
+        if pixels in cache.unreadable
     }

@@ -10,18 +10,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from cvlab import registry
 from cvlab.config import DataConfig
 from cvlab.config_values import AbsolutePath
 from cvlab.data.decode import EXTENSIONS
-from cvlab.data.samples import new_table
-from cvlab.data.source import LoadedSource, find_groups, is_synthetic
+from cvlab.data.sample_sets import SampleRequest, draw_samples, known_sample
+from cvlab.data.samples import CLASS, new_table
+from cvlab.data.source import Labels, LoadedSource, find_groups, is_synthetic
 from cvlab.errors import DataError, counted, did_you_mean, listing
 from cvlab.text import printable
 
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 LAYOUTS = "root/<class>/* or root/<split>/<class>/*, with the splits train, val (or valid, validation) and test"
-DRAWN_SIZES = (32, 1024)
+NAME = "image_folder"
 
 
 def _one_or_many(value: Any) -> Any:
@@ -38,13 +38,6 @@ def _distinct(values: list[Any]) -> list[Any]:
     return values
 
 
-def _known_sample(name: str) -> str:
-    if name not in registry.SYNTHETIC:
-        known = ", ".join(f"'{known}'" for known in registry.SYNTHETIC)
-        raise ValueError(f"expected one of {known}, received '{name}'{did_you_mean(name, registry.SYNTHETIC)}")
-    return name
-
-
 class Config(DataConfig):
     """Settings of `image_folder`.
 
@@ -55,9 +48,17 @@ class Config(DataConfig):
     """
 
     name: Literal["image_folder"] = "image_folder"
-    root: Annotated[list[AbsolutePath], BeforeValidator(_one_or_many), Field(min_length=1), AfterValidator(_distinct)]
-    classes: Annotated[list[str], Field(min_length=2), AfterValidator(_distinct)] | None = None
-    sample: Annotated[str, AfterValidator(_known_sample)] | None = None
+    root: Annotated[
+        list[AbsolutePath],
+        BeforeValidator(_one_or_many, json_schema_input_type=str | list[str]),
+        Field(min_length=1, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_distinct),
+    ]
+    classes: (
+        Annotated[list[str], Field(min_length=2, json_schema_extra={"uniqueItems": True}), AfterValidator(_distinct)]
+        | None
+    ) = None
+    sample: Annotated[str, known_sample(NAME)] | None = None
 
 
 def load(config: Config) -> LoadedSource:
@@ -86,9 +87,8 @@ def load(config: Config) -> LoadedSource:
     ids, paths, labels, splits = ([*column] for column in zip(*rows, strict=True))
     groups, unmatched = find_groups(ids, config.split.group_pattern)
     return LoadedSource(
-        table=new_table(ids, paths, groups, {"class": labels}, split=splits),
-        class_names=tuple(class_names),
-        strata="class",
+        table=new_table(ids, paths, groups, {CLASS: labels}, split=splits),
+        labels=Labels(class_names=tuple(class_names)),
         origin=", ".join(map(str, config.root)),
         synthetic=any(is_synthetic(root) for root in config.root),
         unmatched_groups=unmatched,
@@ -206,6 +206,11 @@ def _check_classes(class_names: Sequence[str], found: Sequence[tuple[str, str]],
         )
 
 
+def other_data(config: Config, path: Path) -> Config:
+    """Returns the settings that read another folder of class folders (`cvlab evaluate --data`)."""
+    return config.model_copy(update={"root": [path], "classes": None})
+
+
 def write_sample(configs: Sequence[Config], directory: Path, *, small: bool) -> list[Config]:
     """Draws the sample data set of each configuration below `directory` (once) and returns them using it.
 
@@ -217,21 +222,14 @@ def write_sample(configs: Sequence[Config], directory: Path, *, small: bool) -> 
     Raises:
         DataError: The settings name no sample set.
     """
-    roots: list[tuple[Path, ...]] = []
+    requests = [
+        SampleRequest(
+            sample=config.sample, data=(*config.root,), image_size=config.image_size, folder=config.root[0].name
+        )
+        for config in configs
+    ]
     changed = []
-    for config in configs:
-        if config.sample is None:
-            raise DataError("--sample: expected `data.sample` to name a drawn data set (see `cvlab list`).")
-        module = registry.load(registry.SYNTHETIC, config.sample)
-        if tuple(config.root) not in roots:
-            roots.append(tuple(config.root))
-        domain = roots.index(tuple(config.root))
-        size = min(max(*config.image_size, DRAWN_SIZES[0]), DRAWN_SIZES[1])
-        # All that decides the pictures is in the path, so that no other experiment's are taken for these.
-        target = directory / f"{config.sample}-{'small' if small else 'full'}-{size}-{domain}" / config.root[0].name
-        if not target.exists():
-            sizes = module.SMALL if small else module.FULL
-            module.write(target, image_size=size, domain=domain, **sizes[min(domain, 1)])
+    for config, (folder, module) in zip(configs, draw_samples(NAME, requests, directory, small=small), strict=True):
         split = config.split.model_copy(update={"group_pattern": module.GROUP_PATTERN})
-        changed.append(config.model_copy(update={"root": [target], "split": split, "classes": None}))
+        changed.append(config.model_copy(update={"root": [folder], "split": split, "classes": None}))
     return changed

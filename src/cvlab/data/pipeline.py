@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ class Batches:
         shuffled: Whether each epoch has an order of its own.
         epoch: The epoch (counted from 0) that `dataset` reads when it is iterated.
         error: What went wrong while a batch was made; TensorFlow would wrap it in an error of its own.
+        ready: When each batch of the epoch was ready, on the clock of `time.monotonic`.
     """
 
     images: np.ndarray
@@ -44,6 +46,7 @@ class Batches:
     shuffled: bool = False
     epoch: int = 0
     error: CvlabError | None = None
+    ready: dict[int, float] = field(default_factory=dict, repr=False)
     _dataset: tf.data.Dataset | None = None
     _order: tuple[int, np.ndarray] | None = field(default=None, init=False, repr=False)
 
@@ -117,10 +120,12 @@ class Batches:
 
     def _load_or_keep_error(self, batch: int) -> tuple[np.ndarray, ...]:
         try:
-            return self.load(self.epoch, int(batch))
+            parts = self.load(self.epoch, int(batch))
         except CvlabError as error:
             self.error = error
             raise
+        self.ready[int(batch)] = time.monotonic()
+        return parts
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,15 +15,15 @@ from cvlab.console import Console
 from cvlab.data.audit import Leak, find_collisions, find_leaks
 from cvlab.data.augment_bias import find_bias
 from cvlab.data.decoded import DecodedSamples, cache_dir, open_images, unreadable
+from cvlab.data.findings import check_splits, far_from_wanted, report_copies, report_groups, strata
 from cvlab.data.fingerprint import content_hashes
-from cvlab.data.samples import SPLITS, SampleTable, text_column
-from cvlab.data.source import LoadedSource
+from cvlab.data.samples import SampleTable, text_column
+from cvlab.data.source import Labels, LoadedSource
 from cvlab.data.split import split_samples
 from cvlab.errors import DataError, counted, listing
 from cvlab.text import printable
 
 DEFAULT_FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
-FAR_FROM_WANTED = 0.05
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,9 @@ class PreparedData:
     leaks: list[Leak]
 
     @property
-    def class_names(self) -> tuple[str, ...]:
-        """Class names in the order of the outputs."""
-        return self.stages[0].source.class_names
+    def labels(self) -> list[Labels]:
+        """What the samples of each stage are labelled with."""
+        return [stage.source.labels for stage in self.stages]
 
     @property
     def synthetic(self) -> bool:
@@ -70,7 +69,7 @@ def prepare(experiment: Experiment, console: Console, *, before: Sequence[Sample
     for stage in experiment.stages:
         sources.append(registry.load(registry.SOURCES, stage.data.name).load(stage.data))
         _check_groups(sources[-1], stage.data)
-    _same_classes(experiment, sources)
+    _same_labels(experiment, sources)
     stages = [
         _prepare_stage(source, stage.name, stage.data, experiment.seed, console)
         for stage, source in zip(experiment.stages, sources, strict=True)
@@ -105,23 +104,23 @@ def _prepare_stage(source: LoadedSource, stage: str, config: DataConfig, seed: i
     cache = open_images(table, config, console)
     notes = list(source.notes)
     warnings: list[str] = []
-    table = _drop_unreadable(table, unreadable(table, cache), source, config, warnings)
+    table = _drop_unreadable(table, unreadable(table, cache, places=source.places), source, config, warnings)
     if table.split[0]:
         table = _complete_split(table, config.split, source, seed)
     else:
         fractions = _fractions(config.split)
         table = split_samples(table, fractions, strata=source.strata, seed=seed)
-        notes += _far_from_wanted(table, fractions, source)
-    _check_splits(table, source, warnings)
-    _report_groups(source, notes)
-    _report_copies(table, source.strata, notes, warnings)
-    low = [path for path, content in zip(table.path, table.content, strict=True) if content in cache.low_range]
+        notes += far_from_wanted(table, fractions, source)
+    check_splits(table, source, warnings)
+    report_groups(source, notes)
+    report_copies(table, notes, warnings)
+    low = [path for path, pixels in zip(table.path, table.pixels, strict=True) if pixels in cache.low_range]
     if low:
         warnings.append(
             f"{counted(len(low), '16-bit image')} use less than an eighth of the full range and become very dark or "
             f"flat (first: {printable(low[0])})."
         )
-    samples = DecodedSamples(table, cache.images, cache.rows(list(table.content)))
+    samples = DecodedSamples(table, cache.images, cache.rows(table.pixels))
     return StageData(samples, source, notes, warnings)
 
 
@@ -159,14 +158,20 @@ def _complete_split(table: SampleTable, split: SplitConfig, source: LoadedSource
     return table.with_columns(split=column)
 
 
-def _same_classes(experiment: Experiment, sources: Sequence[LoadedSource]) -> None:
-    first = sources[0].class_names
+def _same_labels(experiment: Experiment, sources: Sequence[LoadedSource]) -> None:
+    """Stages of one task must have the same classes and numbers: a head stands for them, in their order."""
+    first: dict[str, tuple[str, Labels]] = {}
     for stage, source in zip(experiment.stages, sources, strict=True):
-        if source.class_names != first:
-            raise DataError(
-                f"stages: stage '{stage.name}' has the classes {', '.join(source.class_names)}, but the first stage "
-                f"has {', '.join(first)}. Expected the same classes in the same order."
-            )
+        other, labels = first.setdefault(stage.task.name, (stage.name, source.labels))
+        for what, here, there in (
+            ("classes", source.labels.class_names, labels.class_names),
+            ("number targets", source.labels.numbers, labels.numbers),
+        ):
+            if here != there:
+                raise DataError(
+                    f"stages: stage '{stage.name}' has the {what} {', '.join(here) or '(none)'}, but stage '{other}' "
+                    f"has {', '.join(there) or '(none)'}. Expected the same {what} in the same order."
+                )
 
 
 def _check_ids(tables: Sequence[SampleTable]) -> None:
@@ -206,82 +211,24 @@ def _drop_unreadable(
     more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
     warnings.append(f"{what} and left out (data.on_unreadable: skip): {'; '.join([*bad.values()][:5])}{more}")
     left = table.take(np.array([i not in bad for i in range(len(table))]))
-    empty = [name for name in source.class_names if name not in set(left.targets[source.strata])]
+    empty = sorted(set(strata(table, source)) - set(strata(left, source)))
     if empty:
         raise DataError(f"{what}; none is left of {', '.join(empty)}:\n{listing(list(bad.values()))}")
     return left
 
 
-def _far_from_wanted(table: SampleTable, fractions: Mapping[str, float], source: LoadedSource) -> list[str]:
-    """Names the classes that whole groups keep from the wanted shares."""
-    counts = table.counts(source.strata)
-    found = []
-    for name in source.class_names:
-        sizes = {split: counts[split].get(name, 0) for split in counts}
-        total = sum(sizes.values())
-        # A small class is off by up to two images for want of images alone.
-        far = max(abs(size - fractions[split] * total) for split, size in sizes.items())
-        if far > max(FAR_FROM_WANTED * total, 2):
-            found.append(f"{name} {' / '.join(f'{size / total:.0%}' for size in sizes.values())}")
-    if not found:
-        return []
-    wanted = " / ".join(f"{fractions[split]:.0%}" for split in counts)
-    return [f"Groups are never cut, so that these classes are not split {wanted}: {', '.join(found)}."]
-
-
-def _report_groups(source: LoadedSource, notes: list[str]) -> None:
-    if source.unmatched_groups:
-        share = source.unmatched_groups / len(source.table)
-        notes.append(
-            f"{source.unmatched_groups:,} of {len(source.table):,} file names ({share:.0%}) do not fit "
-            "data.split.group_pattern; each of them is taken as a group of its own."
-        )
-
-
-def _report_copies(table: SampleTable, strata: str, notes: list[str], warnings: list[str]) -> None:
-    """Names identical files, and warns where they are said to be of different classes."""
-    rows_of: dict[str, list[int]] = defaultdict(list)
-    for row, content in enumerate(table.content):
-        rows_of[content].append(row)
-    copies = [rows for rows in rows_of.values() if len(rows) > 1]
-    if copies:
-        most = max(copies, key=len)
-        notes.append(
-            f"{counted(sum(map(len, copies)) - len(copies), 'identical copy', 'identical copies')} of other files "
-            f"(most often: {table.sample_id[most[0]]}, {len(most)} times)."
-        )
-    torn = [rows for rows in copies if len(set(table.targets[strata][rows])) > 1]
-    if torn:
-        shown = [" = ".join(table.sample_id[rows]) for rows in torn]
-        warnings.append(f"Identical files in several classes: {counted(len(torn), 'image')}:\n{listing(shown)}")
-
-
-def _check_splits(table: SampleTable, source: LoadedSource, warnings: list[str]) -> None:
-    """Every class must be trained on; a class that validation or test lacks is named."""
-    counts = table.counts(source.strata)
-    for split in SPLITS:
-        lacking = [name for name in source.class_names if not counts.get(split, {}).get(name)]
-        if split == "train" and lacking:
-            raise DataError(f"The training split has no image of {', '.join(lacking)}. Add images or change the split.")
-        if split == "val" and len(lacking) == len(source.class_names):
-            raise DataError("The validation split is empty; it chooses the best weights. Change data.split.")
-        if split == "test" and len(lacking) == len(source.class_names):
-            warnings.append("There is no test split: the results are those of validation, which chose the weights.")
-        elif lacking:
-            warnings.append(f"Split '{split}' has no image of {', '.join(lacking)}; their metrics are undefined there.")
-
-
-def data_json(data: PreparedData, summaries: Sequence[Any], *, allow_leakage: bool) -> dict[str, Any]:
-    """Returns what `data.json` of a run holds."""
+def data_json(data: PreparedData, tasks: Sequence[Mapping[str, Any]], *, allow_leakage: bool) -> dict[str, Any]:
+    """Returns what `data.json` of a run holds; `tasks` says what the task of each stage adds."""
     return {
-        "class_names": list(data.class_names),
         "synthetic": data.synthetic,
         "allow_leakage": allow_leakage,
         "leaks": [str(leak) for leak in data.leaks],
         "stages": [
             {
                 "stage": stage.samples.table.stage[0],
-                "counts": summary,
+                "class_names": list(stage.source.labels.class_names),
+                "numbers": list(stage.source.labels.numbers),
+                **task,
                 "images": len(stage.samples.table),
                 "groups": len(set(stage.samples.table.group)),
                 "unmatched_groups": stage.source.unmatched_groups,
@@ -289,6 +236,6 @@ def data_json(data: PreparedData, summaries: Sequence[Any], *, allow_leakage: bo
                 "notes": stage.notes,
                 "warnings": stage.warnings,
             }
-            for stage, summary in zip(data.stages, summaries, strict=True)
+            for stage, task in zip(data.stages, tasks, strict=True)
         ],
     }

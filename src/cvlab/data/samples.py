@@ -16,8 +16,9 @@ from cvlab.errors import DataError, RunFolderError, counted, listing
 from cvlab.text import printable
 
 SPLITS = ("train", "val", "test")
-_COLUMNS = ("sample_id", "stage", "split", "group", "path", "content")
+_COLUMNS = ("sample_id", "stage", "split", "group", "path", "box", "content")
 _TARGET = "target:"
+CLASS = "class"
 
 
 def text_column(values: Sequence[str]) -> np.ndarray:
@@ -37,8 +38,10 @@ class SampleTable:
         split: `train`, `val` or `test`; empty until the table is split.
         group: What must stay on one side of a split (a person, a patient); the sample's own id if unknown.
         path: Absolute path of the image.
+        box: The part of the upright image to use, `left,top,width,height` in whole pixels; empty for all of it.
         content: SHA-256 of the file; empty until the files were read.
-        targets: Columns of what is to be predicted, by name (text, or float64).
+        targets: Columns of what is to be predicted, by name: `class` holds names of classes, others the shortest
+            texts that read back to exactly the numbers.
     """
 
     sample_id: np.ndarray
@@ -46,6 +49,7 @@ class SampleTable:
     split: np.ndarray
     group: np.ndarray
     path: np.ndarray
+    box: np.ndarray
     content: np.ndarray
     targets: Mapping[str, np.ndarray]
 
@@ -70,6 +74,11 @@ class SampleTable:
         """Returns the rows ordered by id, so that nothing depends on the order of files on disk."""
         return self.take(np.argsort(self.sample_id, kind="stable"))
 
+    @property
+    def pixels(self) -> list[str]:
+        """What the pixels of each sample are a function of, besides the decoding: its content and its box."""
+        return [f"{content}[{box}]" if box else content for content, box in zip(self.content, self.box, strict=True)]
+
     def counts(self, target: str) -> dict[str, dict[str, int]]:
         """Returns `{split: {class: number of samples}}`."""
         return {
@@ -79,9 +88,9 @@ class SampleTable:
         }
 
     def fingerprint(self) -> str:
-        """SHA-256 over everything that training depends on: ids, splits, groups, contents and targets."""
+        """SHA-256 over everything that training depends on: ids, splits, groups, contents, boxes and targets."""
         digest = hashlib.sha256()
-        columns = [self.sample_id, self.split, self.group, self.content]
+        columns = [self.sample_id, self.split, self.group, self.pixels]
         columns += [self.targets[name] for name in sorted(self.targets)]
         for row in zip(*columns, strict=True):
             digest.update("\x00".join(map(str, row)).encode() + b"\x01")
@@ -89,10 +98,11 @@ class SampleTable:
 
 
 def concatenate(tables: Sequence[SampleTable]) -> SampleTable:
-    """Puts tables with the same targets below each other."""
+    """Puts tables below each other; a target that one of them lacks is empty there."""
     columns = {name: np.concatenate([getattr(table, name) for table in tables]) for name in _COLUMNS}
-    names = list(tables[0].targets)
-    return SampleTable(**columns, targets={name: np.concatenate([t.targets[name] for t in tables]) for name in names})
+    names = dict.fromkeys(name for table in tables for name in table.targets)
+    parts = {name: [t.targets.get(name, text_column([""] * len(t))) for t in tables] for name in names}
+    return SampleTable(**columns, targets={name: np.concatenate(columns) for name, columns in parts.items()})
 
 
 def by_stage(table: SampleTable) -> list[SampleTable]:
@@ -107,6 +117,7 @@ def new_table(
     targets: Mapping[str, Sequence[str]],
     *,
     split: Sequence[str] | None = None,
+    box: Sequence[str] | None = None,
 ) -> SampleTable:
     """Makes a table from what a source found.
 
@@ -128,6 +139,7 @@ def new_table(
         split=text_column(empty if split is None else split),
         group=text_column(group),
         path=text_column([str(p) for p in path]),
+        box=text_column(empty if box is None else box),
         content=text_column(empty),
         targets={name: text_column(values) for name, values in targets.items()},
     ).sorted()

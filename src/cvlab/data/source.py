@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cvlab.data.samples import SampleTable
+from cvlab.data.samples import CLASS, SampleTable
 
 SYNTHETIC_MARK = "SYNTHETIC.md"
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the samples of a source are labelled with, and so what a task can ask a network for.
+
+    Attributes:
+        class_names: Names of the classes, in the order of a network's outputs; empty where samples have no class.
+        numbers: Names of the number targets, in order.
+    """
+
+    class_names: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -18,21 +31,26 @@ class LoadedSource:
 
     Attributes:
         table: The samples; `split` is empty where they are still to be split.
-        class_names: Names in the order of the network's outputs.
-        strata: The target column that splits are stratified by.
+        labels: What the samples are labelled with.
         origin: Where the samples come from, for people.
         synthetic: Whether these are drawn sample data.
         unmatched_groups: How many file names the group pattern did not fit; None without a pattern.
         notes: What the user should know (files left out, for example).
+        places: Where samples stand in a table, by id (`faces.csv:12`), for messages; empty for folders.
     """
 
     table: SampleTable
-    class_names: tuple[str, ...]
-    strata: str
+    labels: Labels
     origin: str
     synthetic: bool
     unmatched_groups: int | None = None
     notes: list[str] = field(default_factory=list)
+    places: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def strata(self) -> str | None:
+        """The target column that splits are stratified by, if there is one."""
+        return CLASS if self.labels.class_names else None
 
 
 def find_groups(sample_ids: Sequence[str], pattern: str | None) -> tuple[list[str], int | None]:

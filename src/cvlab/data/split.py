@@ -11,6 +11,7 @@ import numpy.typing as npt
 from cvlab.data.samples import SPLITS, SampleTable, text_column
 from cvlab.errors import DataError, counted, listing
 
+ALL = "all images"
 ATTEMPTS = 20
 COVER_STEPS = 1000
 COVER_NOISE = 0.2
@@ -26,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 
-def split_samples(table: SampleTable, fractions: Mapping[str, float], *, strata: str, seed: int) -> SampleTable:
+def split_samples(table: SampleTable, fractions: Mapping[str, float], *, strata: str | None, seed: int) -> SampleTable:
     """Fills the `split` column; the rows come back sorted by id.
 
     Samples of one group, and files of identical content, stay together. Each class of n samples is to give
@@ -38,7 +39,7 @@ def split_samples(table: SampleTable, fractions: Mapping[str, float], *, strata:
     Args:
         table: The samples, unsplit.
         fractions: `{split: share}`; the shares sum to 1.
-        strata: The target column that holds the class.
+        strata: The target column that holds the class; None where samples have no class: they are then as of one.
         seed: Decides which samples go where.
 
     Raises:
@@ -46,7 +47,8 @@ def split_samples(table: SampleTable, fractions: Mapping[str, float], *, strata:
     """
     wanted = {split: fractions[split] for split in SPLITS if fractions.get(split, 0) > 0}
     table = table.sorted()
-    names, labels = np.unique(table.targets[strata], return_inverse=True)
+    classes = np.full(len(table), ALL) if strata is None else table.targets[strata]
+    names, labels = np.unique(classes, return_inverse=True)
     _, blocks = np.unique(_blocks(table), return_inverse=True)
     counts = np.zeros((blocks.max(initial=-1) + 1, len(names)))
     np.add.at(counts, (blocks, labels), 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cvlab import registry
@@ -22,7 +22,8 @@ class Network:
     """The layers of a network, from which the model of each stage is connected.
 
     A stage gets a model of its own over the same layers, since a wholly frozen backbone must be called with
-    `training=False`: its dropout would stay active otherwise.
+    `training=False`: its dropout would stay active otherwise. A stage with other outputs than the one before has a
+    network of its own over the same backbone.
     """
 
     config: ModelConfig
@@ -42,6 +43,11 @@ class Network:
             x = layer(x)
         return keras.Model(images, x, name=self.config.name)
 
+    def with_new_head(self, output: keras.layers.Layer) -> Network:
+        """Returns a network over the same backbone whose head is new and ends in `output`."""
+        module = registry.load(registry.MODELS, self.config.name)
+        return replace(self, head=[*module.head(self.config), output])
+
 
 def build_network(config: ModelConfig, *, image_size: tuple[int, int], output: keras.layers.Layer) -> Network:
     """Builds the layers of the network that `config` names, ending in the task's output layer."""
@@ -50,7 +56,7 @@ def build_network(config: ModelConfig, *, image_size: tuple[int, int], output: k
     module = registry.load(registry.MODELS, config.name)
     images = keras.Input((*image_size, 3))
     backbone = keras.Model(images, module.backbone(images, config), name=BACKBONE)
-    return Network(config, image_size, backbone, [*module.head(config), output])
+    return Network(config, image_size, backbone, []).with_new_head(output)
 
 
 def describe_model(model: keras.Model) -> dict[str, Any]:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from cvlab.config import Settings, TaskConfig
-from cvlab.data.samples import SampleTable
+from cvlab.config import EvaluateConfig, Settings, TaskConfig
+from cvlab.data.samples import CLASS, SampleTable
+from cvlab.data.source import Labels
 from cvlab.errors import ConfigError, DataError, did_you_mean
 from cvlab.metrics import classification as metrics
 
 if TYPE_CHECKING:
     import keras
-
-TARGET = "class"
 
 
 def _weights(value: Any) -> Any:
@@ -31,6 +30,14 @@ def _weights(value: Any) -> Any:
     if numbers and value:
         return value
     raise ValueError("expected 'balanced', null, or a mapping of class names to weights above 0")
+
+
+_WEIGHTS_SCHEMA = {
+    "anyOf": [
+        {"enum": ["balanced", None]},
+        {"type": "object", "additionalProperties": {"type": "number", "exclusiveMinimum": 0}, "minProperties": 1},
+    ]
+}
 
 
 class CrossEntropy(Settings):
@@ -48,20 +55,28 @@ class Config(TaskConfig):
         class_weights: `balanced` (n / (k n_c) of the training split), null, or `{class: weight}`.
     """
 
-    monitors: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "balanced_accuracy")
+    monitors: ClassVar[Mapping[str, bool]] = {"loss": False, "accuracy": True, "balanced_accuracy": True}
     name: Literal["classification"] = "classification"
     output: Literal["softmax", "sigmoid"] = "softmax"
-    class_weights: Annotated[Any, BeforeValidator(_weights)] = None
+    class_weights: Annotated[Any, BeforeValidator(_weights), WithJsonSchema(_WEIGHTS_SCHEMA)] = None
     loss: CrossEntropy = CrossEntropy()
 
 
-def build(config: Config, class_names: Sequence[str]) -> Classification:
+def build(config: Config, labels: Labels) -> Classification:
     """Makes the task for a data set.
 
     Raises:
         ConfigError: The settings do not fit the classes of the data.
     """
+    class_names = labels.class_names
     count = len(class_names)
+    if not count:
+        raise ConfigError(
+            [
+                "task.name: classification needs classes, but the data name none. Name their column "
+                "(data.columns.label), or choose the task regression."
+            ]
+        )
     if config.output == "sigmoid" and count != 2:
         raise ConfigError(
             [f"task.output: expected 'softmax' for {count} classes, received 'sigmoid' (for two classes)."]
@@ -75,7 +90,7 @@ def build(config: Config, class_names: Sequence[str]) -> Classification:
         problems += [f"task.class_weights.{n}: is missing; every class needs a weight." for n in missing]
         if problems:
             raise ConfigError(problems)
-    return Classification(config, tuple(class_names))
+    return Classification(config, class_names)
 
 
 class Classification:
@@ -88,6 +103,18 @@ class Classification:
     @property
     def _sigmoid(self) -> bool:
         return self.config.output == "sigmoid"
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The form of the output, and the classes in order."""
+        return ("classification", self.config.output, *self.class_names)
+
+    def misfit(self, labels: Labels) -> str:
+        """Other data may lack classes, but not have others."""
+        unknown = [name for name in labels.class_names if name not in self.class_names]
+        if labels.class_names and not unknown:
+            return ""
+        return f"expected classes out of {', '.join(self.class_names)}; found {', '.join(unknown) or 'none'}"
 
     def output_layer(self) -> keras.layers.Layer:
         """A dense layer with softmax or sigmoid, in float32."""
@@ -116,7 +143,7 @@ class Classification:
         """Class indices, int64."""
         index = {name: i for i, name in enumerate(self.class_names)}
         try:
-            return np.array([index[name] for name in table.targets[TARGET]], dtype=np.int64)
+            return np.array([index[name] for name in table.targets[CLASS]], dtype=np.int64)
         except KeyError as error:
             raise DataError(f"class {error} is not one of the classes of this run: {', '.join(index)}.") from error
 
@@ -145,7 +172,7 @@ class Classification:
         weights = self.class_weights(table)
         if weights is None:
             return None
-        return np.array([weights[name] for name in table.targets[TARGET]], dtype=np.float32)
+        return np.array([weights[name] for name in table.targets[CLASS]], dtype=np.float32)
 
     def scores(self, outputs: np.ndarray) -> np.ndarray:
         """Class probabilities, float64, a column a class (two for a sigmoid)."""
@@ -162,15 +189,15 @@ class Classification:
             table.sample_id, table.group, self.labels(table), self.scores(outputs), self.class_names
         )
 
-    def metrics(self, predictions: Path, *, top_k: int) -> dict[str, Any]:
+    def metrics(self, predictions: Path, evaluate: EvaluateConfig) -> dict[str, Any]:
         """Every classification metric of a predictions table."""
-        return metrics.classification_metrics(metrics.read_predictions(predictions), top_k=top_k)
+        return metrics.classification_metrics(metrics.read_predictions(predictions), top_k=evaluate.top_k)
 
     def picture_titles(self, outputs: np.ndarray, table: SampleTable) -> list[str]:
         """`truth` where the prediction is right, else `truth -> prediction`, with the score of the prediction."""
         scores = self.scores(outputs)
         titles = []
-        for truth, row in zip(table.targets[TARGET], scores, strict=True):
+        for truth, row in zip(table.targets[CLASS], scores, strict=True):
             predicted = self.class_names[int(row.argmax())]
             arrow = truth if predicted == truth else f"{truth} → {predicted}"
             titles.append(f"{arrow} {row.max():.2f}")
@@ -178,9 +205,9 @@ class Classification:
 
     def picture_names(self, table: SampleTable) -> list[str]:
         """The class of each sample."""
-        return [str(name) for name in table.targets[TARGET]]
+        return [str(name) for name in table.targets[CLASS]]
 
     def summary(self, table: SampleTable) -> Mapping[str, Mapping[str, int]]:
         """Samples by split and class, classes in the order of the outputs."""
-        counts = table.counts(TARGET)
+        counts = table.counts(CLASS)
         return {split: {name: found.get(name, 0) for name in self.class_names} for split, found in counts.items()}

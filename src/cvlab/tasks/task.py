@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from cvlab.config import EvaluateConfig
 from cvlab.data.samples import SampleTable
+from cvlab.data.source import Labels
 
 if TYPE_CHECKING:
     import keras
@@ -19,6 +21,13 @@ class Task(Protocol):
 
     Outputs are what the network returns, an array with a row a sample; truth is what `encode` returns.
     """
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The task and what each output stands for; stages with equal outputs share a head."""
+
+    def misfit(self, labels: Labels) -> str:
+        """What other data lack for this task (`expected ...; found ...`); empty if they fit."""
 
     def output_layer(self) -> keras.layers.Layer:
         """The last layer of the network, in float32 whatever the precision."""
@@ -41,7 +50,7 @@ class Task(Protocol):
     def predictions_csv(self, outputs: np.ndarray, table: SampleTable) -> str:
         """The predictions table as text."""
 
-    def metrics(self, predictions: Path, *, top_k: int) -> dict[str, Any]:
+    def metrics(self, predictions: Path, evaluate: EvaluateConfig) -> dict[str, Any]:
         """Every metric of a predictions table, in the form of `metrics.json`."""
 
     def picture_titles(self, outputs: np.ndarray, table: SampleTable) -> list[str]:
@@ -51,4 +60,4 @@ class Task(Protocol):
         """A short title for the picture of each sample: its truth."""
 
     def summary(self, table: SampleTable) -> Mapping[str, Mapping[str, int]]:
-        """Samples by split and class."""
+        """Samples by split and class; where there are no classes, by split and `images`."""
