@@ -161,3 +161,9 @@ def test_wrong_arguments_exit_with_2(words: list[str]) -> None:
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 2
     assert "expected" in result.output
+
+
+def test_the_order_of_classes_is_a_difference() -> None:
+    old, new = ({"data": {"classes": dict.fromkeys(order, "x")}} for order in (("0", "1"), ("1", "0")))
+    assert [key for key, _, _ in differences(old, new)] == ["data.classes"]
+    assert differences(old, old) == []

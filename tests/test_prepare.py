@@ -161,12 +161,12 @@ def test_split_folders_are_taken_as_they_are(tmp_path: Path) -> None:
         split: {"a": size, "b": size} for split, size in (("train", 4), ("val", 2), ("test", 3))
     }
     assert "fractions mean nothing" in refused(tmp_path, roots(root, split={"train": 0.8, "val": 0.2}))
-    assert "there is a validation folder already" in refused(tmp_path, roots(root, split={"val": 0.2}))
+    assert "there are validation samples already" in refused(tmp_path, roots(root, split={"val": 0.2}))
 
 
 def test_validation_is_cut_off_training_only_on_demand(tmp_path: Path) -> None:
     root = split_folders(tmp_path / "set", train=10, test=3)
-    assert "there is no validation folder" in refused(tmp_path, roots(root))
+    assert "there are no validation samples" in refused(tmp_path, roots(root))
     (stage,) = run(tmp_path, roots(root, split={"val": 0.2})).stages
     table = stage.samples.table
     assert table.counts("class") == {

@@ -104,13 +104,16 @@ def _component(above: Key, part: str, value: Mapping[str, Any], problems: Proble
 
 def _of_stages(part: str, top: type[ComponentConfig] | None, value: Mapping[str, Any], problems: Problems) -> Classes:
     """Returns the settings classes of `part` in the stages; `top` for those that name no component of their own."""
-    stages = value.get("stages")
+    stages, above = value.get("stages"), value.get(part)
+    inherited = above.get("name") if isinstance(above, dict) else None
     found: dict[type[ComponentConfig] | None, None] = {}
     for i, stage in enumerate(stages if isinstance(stages, list) else []):
         section = stage.get(part) if isinstance(stage, dict) else None
-        key: Key = ("stages", i, part)
-        named = problems.given((*key, "name")) or (problems.given(key) and not isinstance(section, dict))
-        found[_component(("stages", i), part, stage, problems) if named else top] = None
+        if isinstance(section, dict):
+            own = section.get("name", inherited) != inherited
+        else:
+            own = problems.given(("stages", i, part))
+        found[_component(("stages", i), part, stage, problems) if own else top] = None
     return tuple(found) or (top,)
 
 
@@ -154,6 +157,9 @@ def experiment_yaml(experiment: Experiment) -> str:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, above: Key = ()) -> list[tuple[str, Any, Any]]:
     """Returns `(dotted key, old value, new value)` for everything in which two resolved configurations differ."""
     found: list[tuple[str, Any, Any]] = []
+    if [*old] != [*new] and old.keys() == new.keys():
+        # The order of a mapping of classes is the order of the outputs.
+        return [(dotted_key(above), old, new)]
     for key in [*old, *(key for key in new if key not in old)]:
         a, b = old.get(key), new.get(key)
         here = (*above, key)

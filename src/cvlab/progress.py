@@ -13,6 +13,7 @@ from cvlab.console import Console
 from cvlab.text import duration
 
 PLAIN_SECONDS = 30.0
+NO_METRICS = ("stage", "epoch", "learning_rate", "seconds", "images_per_second", "waiting", "best")
 
 
 class EpochProgress:
@@ -66,8 +67,7 @@ class EpochProgress:
         """Prints the line of a finished epoch, with the time that the stage has left at most."""
         self._epochs_timed.append(record["seconds"])
         left = (self.epochs - record["epoch"]) * sum(self._epochs_timed) / len(self._epochs_timed)
-        names = [name for name in record if name.endswith(("loss", "accuracy"))]
-        values = "  ".join(f"{name} {record[name]:.4f}" for name in names)
+        values = "  ".join(f"{name} {value:.4f}" for name, value in record.items() if name not in NO_METRICS)
         best = "  best" if record["best"] else ""
         self.console.say(
             f"{self._label}  {values}  {record['images_per_second']:.0f} images/s  {duration(record['seconds'])}"

@@ -113,7 +113,10 @@ def _signal_at_random(
 def differences(a: Path, b: Path) -> list[str]:
     """Returns in what two runs differ; times are not compared."""
     found = []
-    for name in ("last.keras", "best.keras", "train.best.keras", "tune.best.keras"):
+    names = [{path.name for path in (run / "checkpoints").glob("*.keras")} for run in (a, b)]
+    if names[0] != names[1]:
+        found.append(f"checkpoints: {', '.join(sorted(names[0] ^ names[1]))} in one of them only")
+    for name in sorted(names[0] & names[1]):
         first, second = arrays(a / "checkpoints" / name), arrays(b / "checkpoints" / name)
         if first.keys() != second.keys():
             found.append(f"{name}: other arrays")

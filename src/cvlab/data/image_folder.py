@@ -88,6 +88,7 @@ def load(config: Config) -> LoadedSource:
     groups, unmatched = find_groups(ids, config.split.group_pattern)
     return LoadedSource(
         table=new_table(ids, paths, groups, {CLASS: labels}, split=splits),
+        to_merge="merge the folders and split anew: root: [DIR/train, DIR/test]",
         labels=Labels(class_names=tuple(class_names)),
         origin=", ".join(map(str, config.root)),
         synthetic=any(is_synthetic(root) for root in config.root),

@@ -133,21 +133,21 @@ def _fractions(split: SplitConfig) -> dict[str, float]:
 
 
 def _complete_split(table: SampleTable, split: SplitConfig, source: LoadedSource, seed: int) -> SampleTable:
-    """Takes split folders as they are; cuts validation off the training folder where there is none."""
+    """Takes a split as it is; cuts validation off the training samples where there is none."""
     if split.train is not None or split.test is not None:
         raise DataError(
-            "data.split: the folders are split already (train, val, test), so fractions mean nothing here. Remove "
-            "`train` and `test` from data.split, or merge the folders and split anew: root: [DIR/train, DIR/test]."
+            "data.split: the data are split already (train, val, test), so fractions mean nothing here. Remove "
+            f"`train` and `test` from data.split, or {source.to_merge}."
         )
     has_val = bool((table.split == "val").any())
     if has_val and split.val is not None:
-        raise DataError("data.split.val: there is a validation folder already; remove `val` from data.split.")
+        raise DataError("data.split.val: there are validation samples already; remove `val` from data.split.")
     if has_val:
         return table
     if split.val is None:
         raise DataError(
-            "data.root: there is no validation folder (val). Add one, or cut a share off the training folder with "
-            "`data.split.val=0.1`, or merge the folders and split anew: root: [DIR/train, DIR/test]."
+            "data: there are no validation samples (val). Add some, or cut a share off the training samples with "
+            f"`data.split.val=0.1`, or {source.to_merge}."
         )
     training = table.split == "train"
     cut = split_samples(

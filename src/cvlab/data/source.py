@@ -36,6 +36,7 @@ class LoadedSource:
         synthetic: Whether these are drawn sample data.
         unmatched_groups: How many file names the group pattern did not fit; None without a pattern.
         notes: What the user should know (files left out, for example).
+        to_merge: How to split anew what is split already, as the end of a sentence.
         places: Where samples stand in a table, by id (`faces.csv:12`), for messages; empty for folders.
     """
 
@@ -45,6 +46,7 @@ class LoadedSource:
     synthetic: bool
     unmatched_groups: int | None = None
     notes: list[str] = field(default_factory=list)
+    to_merge: str = "merge the splits and split anew"
     places: Mapping[str, str] = field(default_factory=dict)
 
     @property

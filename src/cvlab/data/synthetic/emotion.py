@@ -89,10 +89,14 @@ OTHER = Domain(
 )
 
 
-def random_expression(name: str, person: Person, domain: Domain, rng: np.random.Generator) -> Expression:
-    """Draws how strongly, and in which form, a person shows the expression `name`; some are weak."""
+def random_strength(domain: Domain, rng: np.random.Generator) -> float:
+    """Draws how strongly an expression is shown, about 1 at full strength; some are weak."""
     low, high = domain.strength
-    strength = low + (high - low) * rng.beta(*domain.intensity)
+    return low + (high - low) * float(rng.beta(*domain.intensity))
+
+
+def random_expression(name: str, person: Person, strength: float, rng: np.random.Generator) -> Expression:
+    """Draws in which form a person shows the expression `name` at `strength`."""
     first, second = (np.array(form) for form in FORMS[name])
     form = first + (second - first) * rng.random()
     return Expression(*(strength * form + np.array(person.rest) + rng.normal(0, 0.1, size=len(form))))
@@ -116,7 +120,7 @@ def draw(person: Person, name: str, domain: Domain, size: int, rng: np.random.Ge
     draw_face(
         canvas,
         person,
-        random_expression(name, person, domain, rng),
+        random_expression(name, person, random_strength(domain, rng), rng),
         clothes=random_colour(rng, (60, 180), spread=50),
         gaze=(rng.uniform(-0.03, 0.03), rng.uniform(-0.03, 0.03)),
         mirrored=bool(rng.random() < 0.5),
@@ -153,11 +157,7 @@ def write(
     Raises:
         DataError: A value is out of range, or `directory` is not empty or cannot be written.
     """
-    check_whole_number("identities", identities, low=1, high=PERSONS_PER_DOMAIN)
-    check_whole_number("images_per_identity", images_per_identity, low=len(CLASSES))
-    check_whole_number("image_size", image_size, low=32, high=1024)
-    check_whole_number("seed", seed, low=0)
-    check_whole_number("domain", domain, low=0)
+    check_settings(identities, images_per_identity, image_size, seed, domain)
     with new_folder(directory, marker=MARKER) as folder:
         for name in CLASSES:
             (folder / name).mkdir()
@@ -166,14 +166,35 @@ def write(
     return identities * images_per_identity
 
 
+def check_settings(identities: int, images_per_identity: int, image_size: int, seed: int, domain: int) -> None:
+    """Checks what a sample set of faces is drawn with.
+
+    Raises:
+        DataError: A value is out of range.
+    """
+    check_whole_number("identities", identities, low=1, high=PERSONS_PER_DOMAIN)
+    check_whole_number("images_per_identity", images_per_identity, low=len(CLASSES))
+    check_whole_number("image_size", image_size, low=32, high=1024)
+    check_whole_number("seed", seed, low=0)
+    check_whole_number("domain", domain, low=0)
+
+
 def write_person(folder: Path, identity: int, *, count: int, size: int, key: tuple[int, int]) -> None:
     """Draws `count` pictures of one person; `key` is (seed, domain)."""
     domain = OTHER if key[1] else FIRST
     person = Person.random(np.random.default_rng([*key, identity]))
     for number in range(count):
-        # Persons start at different classes, so that what is left over of a count spreads over all classes.
-        name = CLASSES[(identity + number) % len(CLASSES)]
+        name = class_of(identity, number)
         rng = np.random.default_rng([*key, identity, number + 1])
         picture = draw(person, name, domain, size, rng)
-        stem = f"p{key[1] * PERSONS_PER_DOMAIN + identity:04d}_{number:03d}"
-        domain.camera.save(picture, folder / name / f"{stem}.jpg", rng)
+        domain.camera.save(picture, folder / name / f"{stem_of(identity, number, key)}.jpg", rng)
+
+
+def class_of(identity: int, number: int) -> str:
+    """Which class a person's picture `number` shows; persons start at different ones, so that all get as many."""
+    return CLASSES[(identity + number) % len(CLASSES)]
+
+
+def stem_of(identity: int, number: int, key: tuple[int, int]) -> str:
+    """Names a picture so that `GROUP_PATTERN` finds its person; `key` is (seed, domain)."""
+    return f"p{key[1] * PERSONS_PER_DOMAIN + identity:04d}_{number:03d}"
