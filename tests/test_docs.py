@@ -22,7 +22,7 @@ def commands() -> list[str]:
     found = []
     for text in TEXTS.values():
         found += re.findall(r"`(cvlab [^`]+)`", text)
-        found += [line.strip().split("  #")[0] for line in text.splitlines() if re.match(r"( {4}|\$ )cvlab ", line)]
+        found += [re.split(r"  #| > ", line.strip())[0] for line in text.splitlines() if re.match(r"( {4}|\$ )cvlab ", line)]
     return sorted(set(found))
 
 

@@ -98,7 +98,7 @@ class Evaluator:
         hashes = content_hashes([Path(p) for p in table.path], cache_dir=cache_dir(config), console=self.console)
         # Two folders may have one name; the table of one must not take the place of the other's.
         digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]
-        name = f"data-{folder.resolve().name}-{digest}"
+        name = f"data-{folder.resolve().stem if folder.is_file() else folder.resolve().name}-{digest}"
         table = table.with_columns(
             content=text_column(hashes),
             stage=text_column([name] * len(table)),
@@ -231,7 +231,7 @@ class Evaluator:
         chosen = held_out.take(self._some(len(held_out.table), PICTURES))
         images = chosen.pixels()
         titles = self.task.picture_titles(model.predict(images, verbose=0), chosen.table)
-        title = f"Random images of {split}: truth → prediction, where it is wrong"
+        title = f"Random images of {split}: truth → prediction, where they differ"
         figure = image_grid(images, titles, columns=6, title=title, synthetic=self.synthetic)
         save_figure(figure, self.run.pictures / "predictions.png")
 

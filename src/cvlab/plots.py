@@ -81,7 +81,7 @@ def learning_curves(
     """Draws one metric over the epochs of all stages in turn; the best epoch of each stage is marked.
 
     Args:
-        train: Value of each epoch on the training split; None leaves a gap.
+        train: Value of each epoch on the training split; None leaves a gap, no line if there is nothing else.
         validation: The same on the validation split.
         stages: Name of each epoch's stage.
         best: Whether an epoch became its stage's best; the last such epoch of a stage is its best.
@@ -94,7 +94,8 @@ def learning_curves(
     style: dict[str, Any] = {"linewidth": 1.8}
     if len(epochs) <= MOST_DOTTED_EPOCHS:
         style |= {"marker": "o", "markersize": 3.5}
-    ax.plot(epochs, train_values, color=COLOURS[0], label="training (running mean)", **style)
+    if not np.isnan(train_values).all():
+        ax.plot(epochs, train_values, color=COLOURS[0], label="training (running mean)", **style)
     ax.plot(epochs, validation_values, color=COLOURS[1], label="validation", **style)
     marked = _stage_borders(stages, best, ax)
     star: dict[str, Any] = {"marker": "*", "markersize": 15, "markeredgecolor": "white", "linestyle": ""}

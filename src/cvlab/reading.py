@@ -10,37 +10,24 @@ mode, on four tables: training images plain (`train`) and augmented (`train-augm
 | lagging BatchNorm | training's running accuracy at the best epoch - the best of plain and augmented > 0.10 |
 | not above chance | every accuracy <= majority share, and every balanced one <= 1/k, + 0.02 or 2 standard errors |
 | too few samples | a class with fewer than 10 test samples (of val when there is no test) |
-| still improving | the last epoch is the best of 3 or more, val_loss at least 1 % below that of 2 epochs before |
-| turned | last val_loss at least 5 % above its minimum |
 
-Running accuracy is held against the balanced accuracies too, since training may resample the classes.
+What the stages did is read as `reading_stages` says. Running accuracy is held against the balanced
+accuracies too, since training may resample the classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import groupby
-from math import isfinite, sqrt
-from typing import Any
+from math import sqrt
 
 from cvlab.errors import counted
+from cvlab.reading_stages import SPLITS, Epoch, Metrics, running_at_best, stage_sentences
+
+__all__ = ["SPLITS", "read_curves"]
 
 CLEAR_GAP = 0.10
 CHANCE_MARGIN = 0.02
 STANDARD_ERRORS = 2.0
 FEW_SAMPLES = 10
-TURNED = 1.05
-STILL_FALLING = 0.99
-FEWEST_EPOCHS = 3
-SPLITS = {
-    "train": "training images plain",
-    "train-augmented": "training images augmented",
-    "val": "validation",
-    "test": "test",
-}
-
-Epoch = dict[str, Any]
-Metrics = dict[str, Any]
 
 
 def read_curves(history: list[Epoch], metrics: dict[str, Metrics]) -> list[str]:
@@ -50,12 +37,10 @@ def read_curves(history: list[Epoch], metrics: dict[str, Metrics]) -> list[str]:
         history: The lines of metrics.jsonl, in order: one an epoch, stage by stage.
         metrics: `classification_metrics` of the best weights by split; any split may be missing.
     """
-    stages = [(name, list(epochs)) for name, epochs in groupby(history, key=lambda epoch: str(epoch["stage"]))]
-    findings = [sentence for name, epochs in stages for sentence in _stage(name, epochs)]
-    findings.append(_accuracies(metrics))
-    best = _best(stages[-1][1]) if stages else None
-    running = _number(best, "accuracy") if best else None
-    findings += [
+    running = running_at_best(history, "accuracy")
+    findings = [
+        *stage_sentences(history, ("val_loss", "val_accuracy", "loss", "accuracy")),
+        _accuracies(metrics),
         _overfitting(metrics),
         _biased_augmentation(metrics),
         _lagging_batchnorm(metrics, running),
@@ -63,51 +48,6 @@ def read_curves(history: list[Epoch], metrics: dict[str, Metrics]) -> list[str]:
         _few_samples(metrics),
     ]
     return [finding for finding in findings if finding]
-
-
-def _number(epoch: Epoch, key: str) -> float | None:
-    value = epoch.get(key)
-    return float(value) if isinstance(value, int | float) and isfinite(value) else None
-
-
-def _best(epochs: Sequence[Epoch]) -> Epoch | None:
-    return next((epoch for epoch in reversed(epochs) if epoch.get("best")), None)
-
-
-def _stage(name: str, epochs: list[Epoch]) -> list[str]:
-    best = _best(epochs)
-    if best is None:
-        return [f"Stage {name}: no epoch of {len(epochs)} became the best."]
-    values = ((key, _number(best, key)) for key in ("val_loss", "val_accuracy", "loss", "accuracy"))
-    shown = ", ".join(f"{key} {value:.3f}" for key, value in values if value is not None)
-    sentences = [f"Stage {name}: best epoch {best['epoch']} of {counted(len(epochs), 'epoch')} ({shown})."]
-    return sentences + [text for text in (_turned(name, epochs), _still_improving(name, epochs)) if text]
-
-
-def _turned(name: str, epochs: list[Epoch]) -> str:
-    losses = [(loss, epoch["epoch"]) for epoch in epochs if (loss := _number(epoch, "val_loss")) is not None]
-    if not losses:
-        return ""
-    lowest, turn = min(losses)
-    last, end = losses[-1]
-    if last < TURNED * lowest or end == turn:
-        return ""
-    return (
-        f"Stage {name}: validation loss turned after epoch {turn}: from {lowest:.3f} there to {last:.3f} "
-        f"at epoch {end}; the epochs after it did not improve it."
-    )
-
-
-def _still_improving(name: str, epochs: list[Epoch]) -> str:
-    if len(epochs) < FEWEST_EPOCHS or not epochs[-1].get("best"):
-        return ""
-    before, last = (_number(epochs[place], "val_loss") for place in (-FEWEST_EPOCHS, -1))
-    if before is None or last is None or last > STILL_FALLING * before:
-        return ""
-    return (
-        f"Still improving: stage {name} ended at its best epoch, {epochs[-1]['epoch']}, with validation loss "
-        f"{last:.3f} after {before:.3f} at epoch {epochs[-FEWEST_EPOCHS]['epoch']}; give it more epochs."
-    )
 
 
 def _value(metrics: dict[str, Metrics], split: str, metric: str = "accuracy") -> float | None:

@@ -143,7 +143,9 @@ def _data_rows(config: Json) -> list[list[str]]:
 
 
 def _roots(data: Json) -> str:
-    roots = data.get("root") or "no root"
+    roots = data.get("table") or data.get("root") or "no root"
+    if isinstance(roots, dict):
+        return ", ".join(f"{md(split)} {code(path)}" for split, path in roots.items())
     return ", ".join(map(code, roots)) if isinstance(roots, list) else code(roots)
 
 
@@ -178,6 +180,8 @@ def _counts(counts: dict[str, dict[str, int]]) -> str:
     classes = dict.fromkeys(name for by_class in counts.values() for name in by_class)
     rows = {name: [by_class.get(name, 0) for by_class in counts.values()] for name in classes}
     cells = [[md(name), *(f"{count:,}" for count in (*row, sum(row)))] for name, row in rows.items()]
+    if len(cells) == 1:
+        return table(["", *map(md, counts), "all"], cells)
     sums = [sum(by_class.values()) for by_class in counts.values()]
     total = ["**all**", *(f"**{count:,}**" for count in (*sums, sum(sums)))]
     return table(["class", *map(md, counts), "all"], [*cells, total])

@@ -78,12 +78,12 @@ def build(record: RunRecord) -> TaskReport:
 
 def stage_results(record: RunRecord, stage: str) -> list[str]:
     """Returns what an earlier stage came to, before the run went on with another task; draws its curves."""
-    paths = {split: record.run.predictions(split, moment=f"{stage}-after") for split in ("test", "val")}
+    paths = {split: record.run.predictions(split, moment=f"{stage}-after") for split in ("val", "test")}
     found = {split: read_predictions(path) for split, path in paths.items() if path.is_file()}
     metrics = {split: classification_metrics(table, top_k=_top_k(record)) for split, table in found.items()}
     history = [epoch for epoch in record.history if epoch["stage"] == stage]
     curves = [f"![{picture.caption}]({picture.path})" for picture in _curves(record, history, prefix=f"{stage}_")]
-    return [*(_results(metrics, next(iter(metrics))) if metrics else []), *curves]
+    return [*(_results(metrics, [*metrics][-1]) if metrics else []), *curves]
 
 
 def _read_splits(record: RunRecord) -> dict[str, ClassificationPredictions]:

@@ -64,10 +64,11 @@ def _print_counts(counts: Mapping[str, Mapping[str, int]], console: Console) -> 
     names = list(next(iter(counts.values())))
     widths = [max(len(name), 6) for name in names]
     header = "  ".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))
-    console.say(f"  {'':5}  {header}   total")
+    many = len(names) > 1
+    console.say(f"  {'':5}  {header}{'   total' * many}")
     for split, found in counts.items():
         row = "  ".join(f"{found[name]:>{width},}" for name, width in zip(names, widths, strict=True))
-        console.say(f"  {split:5}  {row}  {sum(found.values()):>6,}")
+        console.say(f"  {split:5}  {row}{f'  {sum(found.values()):>6,}' * many}")
 
 
 def _expected_seconds(experiment: Experiment, data: PreparedData, model: keras.Model) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvlab.errors import RunFolderError
+from cvlab.metrics.prediction_rows import (
+    check_first_columns,
+    check_rows,
+    check_unique,
+    csv_line,
+    damaged,
+    read_numbers,
+    read_rows,
+)
 
 IntArray = NDArray[np.int64]
 
@@ -66,18 +74,12 @@ def predictions_csv(
     if problem := _score_problem(exact, class_names):
         row, column, text = problem
         raise RunFolderError(f"The model's output for sample '{sample_id[row]}', {column}: {text}")
-    lines = [_line([*FIXED_COLUMNS, *(SCORE_PREFIX + name for name in class_names)])]
+    lines = [csv_line([*FIXED_COLUMNS, *(SCORE_PREFIX + name for name in class_names)])]
     rows = zip(sample_id, group, target_index, exact.argmax(axis=1), exact.tolist(), strict=True)
     for one_id, one_group, target, predicted, row_scores in rows:
         fixed = [str(one_id), str(one_group), class_names[int(target)], class_names[int(predicted)]]
-        lines.append(_line([*fixed, *map(repr, row_scores)]))
+        lines.append(csv_line([*fixed, *map(repr, row_scores)]))
     return "".join(lines)
-
-
-def _line(fields: Sequence[str]) -> str:
-    # csv.writer leaves a lone carriage return unquoted before Python 3.13; the reader would end the row there.
-    quoted = ('"' + text.replace('"', '""') + '"' if set(text) & set(',"\r\n') else text for text in fields)
-    return ",".join(quoted) + "\n"
 
 
 def read_predictions(path: Path) -> ClassificationPredictions:
@@ -87,15 +89,11 @@ def read_predictions(path: Path) -> ClassificationPredictions:
         RunFolderError: The file is missing, or something in it is wrong; the message names row and column
             (the header is row 1).
     """
-    header, *rows = _read_rows(path)
+    header, *rows = read_rows(path)
     class_names = _class_names(path, header)
-    for number, row in enumerate(rows, start=2):
-        if len(row) != len(header):
-            raise _damaged(path, f"row {number}", f"expected {len(header)} columns, received {len(row)}.")
-    if not rows:
-        raise _damaged(path, "row 2", "expected at least one sample, the file ends here.")
+    check_rows(path, header, rows)
     ids, groups, targets, predicted = ([row[column] for row in rows] for column in range(len(FIXED_COLUMNS)))
-    _check_unique(path, ids)
+    check_unique(path, ids)
     index = {name: number for number, name in enumerate(class_names)}
     predictions = ClassificationPredictions(
         sample_id=np.array(ids, dtype=object),
@@ -109,70 +107,33 @@ def read_predictions(path: Path) -> ClassificationPredictions:
     return predictions
 
 
-def _damaged(path: Path, where: str, problem: str) -> RunFolderError:
-    return RunFolderError(f"{path}: {where}: {problem} `cvlab evaluate RUN_DIR` writes the file anew.")
-
-
-def _read_rows(path: Path) -> list[list[str]]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.reader(file, strict=True))
-    except OSError as error:
-        raise RunFolderError(
-            f"{path}: cannot be read ({error.strerror}). Run `cvlab evaluate RUN_DIR` first."
-        ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise _damaged(path, "the file", f"expected UTF-8 CSV ({error}).") from error
-    return rows or [[]]
-
-
 def _class_names(path: Path, header: list[str]) -> tuple[str, ...]:
     fixed = len(FIXED_COLUMNS)
-    for number, expected in enumerate(FIXED_COLUMNS):
-        received = header[number] if number < len(header) else "nothing"
-        if received != expected:
-            problem = f"expected '{expected}', received '{received}'."
-            raise _damaged(path, f"row 1 (the header), column {number + 1}", problem)
+    check_first_columns(path, header, FIXED_COLUMNS)
     for number, column in enumerate(header[fixed:], start=fixed + 1):
         if not column.startswith(SCORE_PREFIX) or column in header[fixed : number - 1]:
             problem = f"expected 'score:' and a new class name, received '{column}'."
-            raise _damaged(path, f"row 1 (the header), column {number}", problem)
+            raise damaged(path, f"row 1 (the header), column {number}", problem)
     if len(header) < fixed + 2:
-        raise _damaged(path, "row 1 (the header)", "expected a score column for each of two or more classes.")
+        raise damaged(path, "row 1 (the header)", "expected a score column for each of two or more classes.")
     return tuple(column.removeprefix(SCORE_PREFIX) for column in header[fixed:])
-
-
-def _check_unique(path: Path, ids: list[str]) -> None:
-    first: dict[str, int] = {}
-    for number, sample_id in enumerate(ids, start=2):
-        if sample_id in first:
-            problem = f"expected unique ids, received '{sample_id}' again (first in row {first[sample_id]})."
-            raise _damaged(path, f"row {number}, column 'sample_id'", problem)
-        first[sample_id] = number
 
 
 def _indices(path: Path, column: str, names: list[str], index: dict[str, int]) -> IntArray:
     for number, name in enumerate(names, start=2):
         if name not in index:
             problem = f"expected one of the classes of the header, received '{name}'."
-            raise _damaged(path, f"row {number}, column '{column}'", problem)
+            raise damaged(path, f"row {number}, column '{column}'", problem)
     return np.array([index[name] for name in names], dtype=np.int64)
 
 
 def _scores(path: Path, header: list[str], rows: list[list[str]]) -> NDArray[np.float64]:
     fixed = len(FIXED_COLUMNS)
-    scores = np.empty((len(rows), len(header) - fixed))
-    for number, row in enumerate(rows):
-        for column, text in enumerate(row[fixed:]):
-            try:
-                scores[number, column] = float(text)
-            except ValueError as error:
-                where = f"row {number + 2}, column '{header[fixed + column]}'"
-                raise _damaged(path, where, f"expected a number from 0 to 1, received '{text}'.") from error
+    scores = read_numbers(path, header, rows, start=fixed, expected="a number from 0 to 1")
     names = [name.removeprefix(SCORE_PREFIX) for name in header[fixed:]]
     if problem := _score_problem(scores, names):
         bad_row, where, text = problem
-        raise _damaged(path, f"row {bad_row + 2}, {where}", text)
+        raise damaged(path, f"row {bad_row + 2}, {where}", text)
     return scores
 
 
@@ -196,4 +157,4 @@ def _check_predicted(path: Path, p: ClassificationPredictions) -> None:
         row = int(wrong[0])
         best, received = (p.class_names[i] for i in (p.scores[row].argmax(), p.predicted[row]))
         problem = f"expected '{best}', which has the highest score, received '{received}'."
-        raise _damaged(path, f"row {row + 2}, column 'predicted'", problem)
+        raise damaged(path, f"row {row + 2}, column 'predicted'", problem)

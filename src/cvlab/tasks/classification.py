@@ -86,7 +86,7 @@ def build(config: Config, labels: Labels) -> Classification:
     if isinstance(config.class_weights, dict):
         unknown = [name for name in config.class_weights if name not in class_names]
         missing = [name for name in class_names if name not in config.class_weights]
-        problems = [f"task.class_weights.{n}: unknown class{did_you_mean(n, class_names)}." for n in unknown]
+        problems = [f"task.class_weights.{n}: unknown class{did_you_mean(n, class_names) or '.'}" for n in unknown]
         problems += [f"task.class_weights.{n}: is missing; every class needs a weight." for n in missing]
         if problems:
             raise ConfigError(problems)
