@@ -16,7 +16,7 @@ from cvlab.speed import verdict, waiting_share
 from tests.experiment_fixture import write_toy
 from tests.test_experiment import request
 
-CPU = {"augmented": True, "precision": "float32", "device": "CPU"}
+CPU: dict[str, Any] = {"augmented": True, "precision": "float32", "device": "CPU"}
 
 
 def epochs(*pairs: tuple[float | None, float]) -> list[dict[str, Any]]:

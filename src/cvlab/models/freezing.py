@@ -54,5 +54,5 @@ def _frozen_layers(backbone: keras.Model, trainable: Any) -> int:
 
 def _misfit(message: str, received: str = "", names: list[str] | None = None) -> ConfigError:
     return ConfigError(
-        [f"stages: trainable: {message}{did_you_mean(received, names or []) or "."} It may be {TRAINABLE_FORMS}."]
+        [f"stages: trainable: {message}{did_you_mean(received, names or []) or '.'} It may be {TRAINABLE_FORMS}."]
     )
