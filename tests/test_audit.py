@@ -89,6 +89,33 @@ def test_an_empty_group_or_content_is_unknown_and_not_common() -> None:
     assert found([table("s", ("r/1", "train", "", ""), ("r/2", "test", "", ""))]) == []
 
 
+def test_near_duplicates_between_splits_and_stages() -> None:
+    one = table("one", ("r/1", "train", "A", "x1"), ("r/2", "val", "B", "x2"), ("r/3", "test", "C", "x3"))
+    near = {"x1": {"x3": 4}, "x3": {"x1": 4}}
+    (leak,) = find_leaks([one], near=[near])
+    assert (leak.kind, leak.stage) == ("near-duplicate", "one")
+    assert str(leak) == "near-duplicate stands in train of stage 'one' and in test of stage 'one': r/1, r/3"
+    two = table("two", ("q/1", "train", "D", "y1"), ("q/2", "val", "E", "y2"), ("q/3", "test", "F", "y3"))
+    across = {"x1": {"y2": 9}, "y2": {"x1": 9}, "x3": {"y1": 1}, "y1": {"x3": 1}}
+    # What was tested on may be trained on later; what was trained on must not be judged by.
+    assert [leak.samples for leak in find_leaks([one, two], near=[{}, across])] == [("r/1", "q/2")]
+    assert find_leaks([one, two], near=[across, {}]) == []
+
+
+def test_one_finding_for_each_picture_that_is_judged_by_and_none_within_a_group() -> None:
+    rows: list[Row] = [(f"r/{i}", "train", f"g{i}", f"x{i}") for i in range(3)]
+    near = {"y": {"x0": 1, "x2": 3}, "z": {"x1": 2}}
+    stage = table("s", *rows, ("r/8", "test", "h", "y"), ("r/9", "test", "g1", "z"))
+    kinds = [(leak.kind, leak.samples) for leak in find_leaks([stage], near=[near])]
+    assert kinds == [("group", ("r/1", "r/9")), ("near-duplicate", ("r/0", "r/2", "r/8"))]
+
+
+def test_copies_of_a_near_duplicate_are_named_with_it() -> None:
+    stage = table("s", ("r/1", "train", "a", "x"), ("r/2", "train", "b", "x"), ("r/3", "test", "c", "y"))
+    (leak,) = find_leaks([stage], near=[{"y": {"x": 0}, "x": {"y": 0}}])
+    assert leak.samples == ("r/1", "r/2", "r/3")
+
+
 rows = st.lists(
     st.tuples(st.integers(0, 99), st.sampled_from(SPLITS), st.sampled_from("ABCDEFG"), st.integers(0, 20)),
     min_size=1,

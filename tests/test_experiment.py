@@ -54,7 +54,9 @@ def test_a_run_folder_is_complete(toy: tuple[Path, RunFolder]) -> None:
         assert path.is_file(), path
     for moment in ("train-before", "train-after", "tune-before", "tune-after"):
         assert run.predictions("test", moment=moment).is_file()
-    assert {path.name for path in run.pictures.iterdir()} == {"augmented.png", "predictions.png"}
+    pictures = {"augmented.png", "predictions.png", "confident_right.png", "confident_wrong.png", "heat_maps.json"}
+    assert {path.name for path in run.pictures.iterdir()} == pictures
+    assert not run.operating_point.exists()
     status = read_json(run.status)
     assert status["status"] == "done"
     assert status["synthetic"] is True

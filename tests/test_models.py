@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,11 @@ pytestmark = pytest.mark.tensorflow
 AFFECT = ("alexnet", "vggnet", "mobilenet")
 TOTALS = {"alexnet": (3_464_952, 3_460_120), "vggnet": (3_753_016, 3_747_448), "mobilenet": (3_237_064, 3_215_176)}
 TWO_OUTPUTS = {"alexnet": 3_458_802, "vggnet": 3_746_866, "mobilenet": 3_230_914}
+# Settings that make each model small; what is not here has a width.
+TOY: dict[str, dict[str, Any]] = {
+    "covid_cnn": {"depth": 3, "head": [{"units": 8, "batchnorm": True}]},
+    "pretrained": {"network": "MobileNet", "weights": "none", "head": [{"units": 8, "dropout": 0.2}]},
+}
 WITHOUT_BATCHNORM = {"alexnet": 3_457_704, "vggnet": 3_744_664}
 
 
@@ -31,7 +37,7 @@ def network(name: str, *, size: int = 32, outputs: int = 4, **settings: Any) -> 
 
     from cvlab.models.network import build_network
 
-    config = registry.load(registry.MODELS, name).Config(**settings)
+    config = registry.load(registry.MODELS, name).Config.model_validate_json(json.dumps({"name": name, **settings}))
     output = keras.layers.Dense(outputs, activation="softmax", dtype="float32")
     return build_network(config, image_size=(size, size), output=output)
 
@@ -71,7 +77,7 @@ def test_the_head_is_a_setting(name: str) -> None:
 def test_a_saved_model_opens_without_cvlab_and_predicts_the_same(name: str, tmp_path: Path) -> None:
     import keras
 
-    model = network(name, width=0.25).connect(stage())
+    model = network(name, **TOY.get(name, {"width": 0.25})).connect(stage())
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     x = images(3)
@@ -87,7 +93,7 @@ def test_mixed_precision_keeps_weights_and_scores_in_float32(name: str, precisio
 
     keras.config.set_dtype_policy(precision)
     try:
-        model = network(name, width=0.25).connect(stage())
+        model = network(name, **TOY.get(name, {"width": 0.25})).connect(stage())
     finally:
         keras.config.set_dtype_policy("float32")
     assert model.get_layer("backbone").layers[1].compute_dtype == precision.removeprefix("mixed_")

@@ -8,12 +8,15 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from cvlab.config import Experiment
 from cvlab.config_file import load_experiment
 from cvlab.console import Console
-from cvlab.data.prepare import prepare
+from cvlab.data.prepare import audit, prepare
+from cvlab.data.stage_audit import StageAudit
 from cvlab.errors import DataError
+from tests.picture_fixture import brighter, half, save
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -52,3 +55,58 @@ def test_the_shipped_split_of_the_chest_films_is_stopped_by_the_gate(real_data: 
     data = prepare(experiment(merged, f"data.split.group_pattern={pattern}"), Console(io.StringIO()))
     assert data.leaks == []
     assert len(data.stages[0].samples.table) == 1160
+
+
+def pool_of(root: Path, *overrides: str) -> tuple[StageAudit, list[str]]:
+    data, stops = audit(experiment(f"data.root={root}", "data.split={}", *overrides), Console(io.StringIO()))
+    return data.stages[0].audit, stops
+
+
+def test_the_source_of_the_covid_films_tells_their_class(real_data: Path) -> None:
+    found, stops = pool_of(real_data / "covid", "data.image_size=[128, 128]")
+    assert stops == []
+    auc = {clue.name: clue.auc["Covid-19"] or 0.0 for clue in found.clues}
+    assert auc["file-name prefix"] > 0.99
+    assert auc["mode"] > 0.95
+    assert auc["format"] > 0.9
+    for clue in found.clues:
+        assert "Covid-19" in clue.telling, clue.name
+        if clue.name != "file size":
+            assert [*clue.telling] == ["Covid-19"]
+    # One film that was cropped a little and saved again.
+    ((bits, one, two),) = found.near
+    assert bits <= 16
+    assert one.startswith("covid/Covid-19/E63574A7")
+    assert two.startswith("covid/Covid-19/F4341CE7")
+    assert 5 < len(found.persons) < 30
+
+
+def test_a_random_split_of_the_faces_shares_persons(real_data: Path) -> None:
+    found, stops = pool_of(real_data / "faces")
+    assert stops == []
+    assert len(found.persons) > 50
+    assert any(text.startswith("George_W_Bush: 63 files in train and val and test") for text in found.persons)
+    assert found.near == []
+    assert len(found.misnamed) == 1
+
+
+def test_identical_chest_films_and_planted_copies_are_found(real_data: Path, tmp_path: Path) -> None:
+    found, _ = pool_of(real_data / "chest_xray")
+    assert len(found.copies) == 3
+    assert found.near == []
+    planted = []
+    for label in ("NORMAL", "PNEUMONIA"):
+        for split, size in (("train", 40), ("test", 20)):
+            for path in sorted((real_data / "chest_xray" / split / label).iterdir())[:size]:
+                link = tmp_path / "films" / split / label / path.name
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(path)
+        for path in sorted((tmp_path / "films" / "train" / label).iterdir())[:10]:
+            image = Image.open(path)
+            copy = brighter(half(image)) if len(planted) % 2 else image
+            save(copy, tmp_path / "films" / "test" / label / f"copy{len(planted)}.jpeg", quality=60)
+            planted.append(f"films/train/{label}/{path.name}")
+    found, stops = pool_of(tmp_path / "films", "data.split={val: 0.2}", "data.image_size=[128, 128]")
+    assert sorted(next(name for name in pair[1:] if "/train/" in name) for pair in found.near) == sorted(planted)
+    (stop,) = stops
+    assert "near-duplicate stands in train of stage 'train' and in test of stage 'train'" in stop

@@ -22,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Sample data.", no_args_is_help=True, rich_markup_mode=None)
+data_app = typer.Typer(help="Sample data; the audit of data.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show what TensorFlow prints when it starts.")]
@@ -62,8 +62,7 @@ def train(
             raise typer.BadParameter("--resume goes on in its own run folder; leave out --run-dir")
         _resume(resume, words, sample=sample, verbose=verbose)
         return
-    if not words or ("=" in words[0] and not Path(words[0]).is_file()):
-        raise typer.BadParameter("expected a YAML file first, for example: cvlab train configs/vgg_emotion.yaml")
+    _check_config_first(words, "train")
     from cvlab import experiment
 
     experiment.train(Path(words[0]), words[1:], _request(verbose), sample=sample, parent=run_dir or Path("runs"))
@@ -158,6 +157,28 @@ def data_sample(
         raise typer.BadParameter(_unknown(name, registry.sample_sets()))
     for folder in write_sample_data(name, directory, image_size=image_size):
         typer.echo(f"Drawn: {folder}")
+
+
+@data_app.command("audit")
+def data_audit(
+    words: Annotated[
+        list[str], typer.Argument(metavar="CONFIG [KEY=VALUE]", help="The YAML file, then settings to override.")
+    ],
+) -> None:
+    """List what is odd in the data of a configuration; exit code 2 if a training would stop."""
+    _check_config_first(words, "data audit")
+    from cvlab.audit_report import audit_data
+    from cvlab.console import Console
+
+    text, usable = audit_data(Path(words[0]), words[1:], Console())
+    typer.echo(text)
+    if not usable:
+        raise typer.Exit(2)
+
+
+def _check_config_first(words: list[str], command: str) -> None:
+    if not words or ("=" in words[0] and not Path(words[0]).is_file()):
+        raise typer.BadParameter(f"expected a YAML file first, for example: cvlab {command} configs/vgg_emotion.yaml")
 
 
 def _unknown(received: str, valid: Iterable[str]) -> str:

@@ -8,9 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from cvlab.config_values import (
     AbsolutePath,
@@ -28,6 +38,9 @@ from cvlab.config_values import (
     Trainable,
     Transform,
 )
+
+Sampling = Literal["natural", "oversample", "undersample", "balanced"]
+Variant = Literal["identity", "flip", "rot90", "rot180", "rot270"]
 
 
 class Settings(BaseModel):
@@ -69,14 +82,45 @@ class ComponentConfig(Settings):
     name: str
 
 
+def _with_identity(variants: list[Variant]) -> list[Variant]:
+    if len(set(variants)) < len(variants):
+        raise ValueError("expected each variant once")
+    if variants and "identity" not in variants:
+        raise ValueError("expected 'identity' among them: without it no image would be trained on as it is")
+    return variants
+
+
 class DataConfig(ComponentConfig):
-    """Settings that every data source shares."""
+    """Settings that every data source shares.
+
+    Attributes:
+        sampling: What an epoch draws of each class of the training split.
+        expand: What each training image becomes, a sample an entry; empty for the image as it is.
+        near_duplicate_distance: In how many of 255 bits the perceptual hashes of two images may differ for them to be
+            the same picture; null: near-duplicates are not looked for.
+    """
 
     image_size: tuple[Pixels, Pixels] = (128, 128)
     split: SplitConfig = SplitConfig()
+    sampling: Sampling = "natural"
+    expand: Annotated[
+        list[Variant], Field(json_schema_extra={"uniqueItems": True}), AfterValidator(_with_identity)
+    ] = []
     on_unreadable: Literal["error", "skip"] = "error"
+    near_duplicate_distance: Annotated[int, Field(ge=0, le=64)] | None = 16
     allow_leakage: bool = False
     cache_dir: AbsolutePath | None = None
+
+    @field_validator("expand")
+    @classmethod
+    def _square(cls, variants: list[Variant], info: ValidationInfo) -> list[Variant]:
+        size = info.data.get("image_size")
+        if size and size[0] != size[1] and {"rot90", "rot270"} & {*variants}:
+            raise ValueError(
+                f"expected a square `image_size` with rot90 and rot270, received {[*size]}: height and width would "
+                "change places. Make it square, or leave these two out"
+            )
+        return variants
 
 
 class ModelConfig(ComponentConfig):
@@ -86,6 +130,15 @@ class ModelConfig(ComponentConfig):
 
     preprocessing: Preprocessing = "unit"
     init_from: AbsolutePath | None = None
+
+    @classmethod
+    def smallest_side(cls, settings: Mapping[str, Any]) -> tuple[int, str]:
+        """Returns the smallest side of an image in pixels, and which network asks for it.
+
+        Args:
+            settings: The settings of the model as written, which may be wrong.
+        """
+        return cls.smallest_image, "this model"
 
     @property
     def has_batchnorm(self) -> bool:
@@ -222,6 +275,20 @@ class TrainConfig(StageTraining):
     save_every_minutes: Positive | None = None
 
 
+AnyData = TypeVar("AnyData")
+
+
+def _balanced_once(data: AnyData, info: ValidationInfo) -> AnyData:
+    """Refuses two remedies for imbalance that each make the classes equal; weights given as numbers are not judged."""
+    sampling = getattr(data, "sampling", "natural")
+    if sampling != "natural" and getattr(info.data.get("task"), "class_weights", None) == "balanced":
+        raise ValueError(
+            f"received `sampling: {sampling}` with `class_weights: balanced`, which would balance the classes twice. "
+            "Keep one: data.sampling=natural, or task.class_weights=null"
+        )
+    return data
+
+
 class StageConfig(StageTraining):
     """One stage of training. What it does not set, it takes from the top of the configuration."""
 
@@ -234,11 +301,51 @@ class StageConfig(StageTraining):
     data: DataConfig
     augment: list[Transform] = []
 
+    _one_remedy = field_validator("data")(_balanced_once)
+
+
+THRESHOLD_FORMS = "a number above 0 and below 1, 'youden', 'f1', {sensitivity: S} or {specificity: S} with 0 < S <= 1"
+
+
+def _threshold(value: Any) -> Any:
+    """Checks the shape of `threshold`; what it comes to is decided by `metrics/operating_point.py`."""
+    if value in ("youden", "f1"):
+        return value
+    if isinstance(value, dict) and len(value) == 1:
+        ((rule, share),) = value.items()
+        if rule in ("sensitivity", "specificity") and type(share) in (int, float) and 0 < share <= 1:
+            return value
+    elif type(value) is float and 0 < value < 1:
+        return value
+    raise ValueError(f"expected {THRESHOLD_FORMS}")
+
+
+_SHARE_SCHEMA = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
+_THRESHOLD_SCHEMA = {
+    "anyOf": [
+        {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+        {"enum": ["youden", "f1"]},
+        *(
+            {"type": "object", "properties": {of: _SHARE_SCHEMA}, "required": [of], "additionalProperties": False}
+            for of in ("sensitivity", "specificity")
+        ),
+    ]
+}
+Threshold = Annotated[Any, BeforeValidator(_threshold), WithJsonSchema(_THRESHOLD_SCHEMA)]
+
 
 class EvaluateConfig(Settings):
-    """What is computed from the predictions."""
+    """What is computed from the predictions.
+
+    Attributes:
+        top_k: How many of the highest scores may hold the truth.
+        positive_class: What the binary table tells from the rest; null: the second of two classes, else no table.
+        threshold: From which score on a sample is positive: a number, or a rule that chooses it on validation.
+    """
 
     top_k: Count = 3
+    positive_class: str | None = None
+    threshold: Threshold = 0.5
 
 
 class Experiment(Settings):
@@ -253,3 +360,5 @@ class Experiment(Settings):
     train: TrainConfig = TrainConfig()
     stages: Annotated[list[StageConfig], Field(min_length=1)]
     evaluate: EvaluateConfig = EvaluateConfig()
+
+    _one_remedy = field_validator("data")(_balanced_once)

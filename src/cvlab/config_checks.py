@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 from cvlab import registry
-from cvlab.config import ComponentConfig, DataConfig
+from cvlab.config import ComponentConfig, DataConfig, ModelConfig
 from cvlab.config_messages import Problems, one_of
 from cvlab.config_values import MAX_IMAGE_SIDE
 from cvlab.problems import Key, shown
@@ -63,7 +63,7 @@ def _check_stage_names(value: Mapping[str, Any], problems: Problems) -> None:
 
 
 def _check_image_sizes(value: Mapping[str, Any], model: type[ComponentConfig] | None, problems: Problems) -> None:
-    smallest = getattr(model, "smallest_image", 1)
+    smallest, network = _smallest_side(value, model)
     first: Size | None = None
     for i, stage in _stages(value):
         size = _image_size(stage)
@@ -72,10 +72,17 @@ def _check_image_sizes(value: Mapping[str, Any], model: type[ComponentConfig] | 
         own: Key = ("stages", i, "data", "image_size")
         first = first or size
         if min(size) < smallest:
-            message = f"expected at least {smallest} pixels a side for this model, received {shown(size)}"
+            message = f"expected at least {smallest} pixels a side for {network}, received {shown(size)}"
             problems.add(own if problems.given(own) else ("data", "image_size"), message)
         elif size != first:
             problems.add(own, f"expected {shown(first)} as in the first stage, received {shown(size)}")
+
+
+def _smallest_side(value: Mapping[str, Any], model: type[ComponentConfig] | None) -> tuple[int, str]:
+    settings = value.get("model")
+    if model is None or not issubclass(model, ModelConfig) or not isinstance(settings, dict):
+        return 1, ""
+    return model.smallest_side(settings)
 
 
 def _check_warmups(value: Mapping[str, Any], problems: Problems) -> None:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from cvlab import checkpoint, registry
 from cvlab.config import Experiment, StageConfig
 from cvlab.config_values import Transform
@@ -22,16 +20,14 @@ from cvlab.data.pipeline import own_errors
 from cvlab.data.samples import by_stage, read_samples, text_column
 from cvlab.data.source import Labels, LoadedSource
 from cvlab.errors import DataError, RunFolderError, counted, listing
+from cvlab.evaluation_pictures import PictureBook
 from cvlab.initial import build_tasks, samples_before
-from cvlab.plots import image_grid, save_figure
-from cvlab.run_folder import RunFolder, read_json, write_json, write_text
+from cvlab.run_folder import Json, RunFolder, read_json, write_json, write_text
 from cvlab.tasks.task import Task
 
 if TYPE_CHECKING:
     import keras
 
-PICTURES = 24
-ROWS, DRAWS = 4, 5
 _ORDER = ("train", "train-augmented", "val", "test")
 
 
@@ -66,10 +62,14 @@ class Evaluator:
         model = checkpoint.load_model(self._best())
         stage = self.experiment.stages[-1]
         samples = self._samples(stage)
+        self.task.check_evaluation(self.experiment.evaluate, samples.table)
         missing = [split for split in splits or () if split not in samples.splits]
         if missing:
             raise DataError(f"--split: this run has no {missing[0]} split; it has {', '.join(samples.splits)}.")
-        for split in [split for split in samples.splits if splits is None or split in splits]:
+        wanted = [split for split in samples.splits if splits is None or split in splits]
+        if "val" in wanted:
+            self.run.operating_point.unlink(missing_ok=True)
+        for split in wanted:
             chosen = samples.of_split(split)
             self.console.say(f"Predicting {split} ({counted(len(chosen.table), 'image')})")
             self._predict(model, chosen, self.run.predictions(split))
@@ -77,9 +77,12 @@ class Evaluator:
                 self._predict(model, chosen, self.run.predictions("train-augmented"), augment=stage.augment)
         if splits is None and len(self.experiment.stages) > 1:
             self._before_and_after()
-        self._write_metrics()
-        self._draw_augmented(samples.of_split("train"))
-        self._draw_predictions(model, samples)
+        point = self._operating_point(model)
+        self._write_metrics(point)
+        pictures = PictureBook(self.run, self.experiment, self.task, self.synthetic, self.console)
+        pictures.draw_augmented(samples.of_split("train"))
+        shown = [split for split in samples.splits if self.run.predictions(split).is_file()][-1]
+        pictures.draw_predictions(model, samples.of_split(shown), shown, point)
 
     def evaluate_folder(self, folder: Path) -> Path:
         """Predicts all images of another data folder and returns the path of the predictions table.
@@ -113,10 +116,9 @@ class Evaluator:
                 f"{listing([str(leak) for leak in leaks])}\nTake these images out, or evaluate another folder."
             )
         path = self.run.predictions(name)
-        self._predict(
-            checkpoint.load_model(self._best()), decode_all(table, config, self.console, places=source.places), path
-        )
-        self._write_metrics()
+        model = checkpoint.load_model(self._best())
+        self._predict(model, decode_all(table, config, self.console, places=source.places), path)
+        self._write_metrics(self._operating_point(model))
         return path
 
     def _best(self) -> Path:
@@ -187,13 +189,36 @@ class Evaluator:
             for split, chosen in held_out.items():
                 self._predict(model, chosen, self.run.predictions(split, moment=f"{stage.name}-after"), task=task)
 
-    def _write_metrics(self) -> None:
-        """Computes every metric from the predictions tables on disk."""
+    def _operating_point(self, model: keras.Model) -> Json | None:
+        """Returns what was chosen on validation; chosen anew only where its predictions are new or missing.
+
+        It is a function of the predictions of validation and of nothing else: all other tables are judged by it.
+        """
+        val, path = self.run.predictions("val"), self.run.operating_point
+        if val.is_file() and path.is_file():
+            stored: Json = read_json(path)
+            return stored
+        if not val.is_file():
+            self.console.say("Predicting val for the operating point")
+            self._predict(model, self._samples(self.experiment.stages[-1]).of_split("val"), val)
+        point = self.task.operating_point(val, self.experiment.evaluate)
+        if point is None:
+            path.unlink(missing_ok=True)
+            return None
+        write_json(path, point)
+        self.console.say(f"Operating point: threshold {point['threshold']:.4g}, kept in {path.name}")
+        return point
+
+    def _write_metrics(self, point: Json | None) -> None:
+        """Computes every metric from the predictions tables on disk; the operating point is that of the last stage."""
         folder = self.run.predictions("test").parent
         names = [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("[!.]*.csv")]
         names.sort(key=lambda name: (name not in _ORDER, _ORDER.index(name) if name in _ORDER else 0, name))
         settings = self.experiment.evaluate
-        found = {name: self._task_of(name).metrics(folder / f"{name}.csv", settings) for name in names}
+        found = {
+            name: self._task_of(name).metrics(folder / f"{name}.csv", settings, None if "/" in name else point)
+            for name in names
+        }
         write_json(self.run.metrics, found)
 
     def _task_of(self, predictions: str) -> Task:
@@ -204,36 +229,3 @@ class Evaluator:
             for moment in ("before", "after")
         }
         return moments.get(predictions.rpartition("/")[0], self.task)
-
-    def _draw_augmented(self, training: DecodedSamples) -> None:
-        """Draws training images beside what augmentation makes of them."""
-        augment = self.experiment.stages[-1].augment
-        if not augment:
-            return
-        chosen = training.take(self._some(len(training.table), ROWS))
-        plain = chosen.pixels()
-        augmenter = Augmenter(augment)
-        draws = [augmenter(plain, seed=(self.experiment.seed, draw)) for draw in range(DRAWS)]
-        titles = [title for name in self.task.picture_names(chosen.table) for title in (name, *["augmented"] * DRAWS)]
-        figure = image_grid(
-            np.stack([plain, *draws], axis=1).reshape(-1, *plain.shape[1:]),
-            titles,
-            columns=DRAWS + 1,
-            title="Training images, each with five draws of the augmentation",
-            synthetic=self.synthetic,
-        )
-        save_figure(figure, self.run.pictures / "augmented.png")
-
-    def _draw_predictions(self, model: keras.Model, samples: DecodedSamples) -> None:
-        """Draws held-out images with truth and prediction, chosen at random."""
-        split = samples.splits[-1]
-        held_out = samples.of_split(split)
-        chosen = held_out.take(self._some(len(held_out.table), PICTURES))
-        images = chosen.pixels()
-        titles = self.task.picture_titles(model.predict(images, verbose=0), chosen.table)
-        title = f"Random images of {split}: truth → prediction, where they differ"
-        figure = image_grid(images, titles, columns=6, title=title, synthetic=self.synthetic)
-        save_figure(figure, self.run.pictures / "predictions.png")
-
-    def _some(self, total: int, count: int) -> np.ndarray:
-        return np.random.default_rng(self.experiment.seed).choice(total, size=min(count, total), replace=False)

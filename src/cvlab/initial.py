@@ -1,4 +1,4 @@
-"""The network that a run starts from: new weights from the seed, or another run's (`model.init_from`)."""
+"""The network that a run starts from: new weights from the seed, those of a file, or another run's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from cvlab.config import Experiment
 from cvlab.data.samples import SampleTable, by_stage, read_samples, text_column
 from cvlab.data.source import Labels
 from cvlab.errors import ConfigError, RunFolderError
-from cvlab.models.network import BACKBONE, Network, build_network
+from cvlab.models.network import BACKBONE, Network, build_network, load_pretrained
+from cvlab.models.pretrained_weights import finish_loading
 from cvlab.run_folder import RunFolder, read_json
 from cvlab.tasks.task import Task
 from cvlab.yaml_file import read_document
@@ -37,7 +38,7 @@ def starting_networks(run: RunFolder, experiment: Experiment, tasks: Sequence[Ta
         The networks, and a sentence on where their weights come from.
 
     Raises:
-        CvlabError: The run of `init_from` cannot be used, or does not fit.
+        CvlabError: The run of `init_from` or the file of `weights` cannot be used, or does not fit.
     """
     import keras
 
@@ -53,6 +54,8 @@ def starting_networks(run: RunFolder, experiment: Experiment, tasks: Sequence[Ta
         checkpoint.load_weights(model, run.initial)
         return networks, str(checkpoint.read_state(run.initial)["weights"])
     weights = f"new weights from seed {experiment.seed}"
+    if loaded := load_pretrained(networks[0]):
+        weights = f"{loaded}; the head is new, from seed {experiment.seed}"
     if experiment.model.init_from is not None:
         weights = _take_weights(RunFolder.open(experiment.model.init_from), experiment, model, tasks[0])
     checkpoint.save_inference(run.initial, model, {"weights": weights})
@@ -76,8 +79,10 @@ def _take_weights(run: RunFolder, experiment: Experiment, model: keras.Model, ta
     shapes = [[weight.shape for weight in network.weights] for network in (model, source)]
     if tuple(read_json(run.data)["stages"][-1]["outputs"]) == task.outputs and shapes[0] == shapes[1]:
         model.set_weights(source.get_weights())
+        finish_loading(model)
         return f"all weights from {run.path}"
     ours.set_weights(theirs.get_weights())
+    finish_loading(ours)
     return f"backbone from {run.path}; the head is new, since its outputs differ"
 
 

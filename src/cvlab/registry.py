@@ -10,7 +10,9 @@ from types import ModuleType
 
 MODELS = {
     "alexnet": "cvlab.models.alexnet",
+    "covid_cnn": "cvlab.models.covid_cnn",
     "mobilenet": "cvlab.models.mobilenet",
+    "pretrained": "cvlab.models.pretrained",
     "vggnet": "cvlab.models.vggnet",
 }
 SOURCES = {
@@ -24,7 +26,11 @@ TASKS = {
 # Drawn sample data, each in the layout of one source.
 SYNTHETIC = {
     "csv_table": {"affect": "cvlab.data.synthetic.affect"},
-    "image_folder": {"emotion": "cvlab.data.synthetic.emotion"},
+    "image_folder": {
+        "emotion": "cvlab.data.synthetic.emotion",
+        "chest": "cvlab.data.synthetic.chest",
+        "covid": "cvlab.data.synthetic.covid",
+    },
 }
 TOOLS = {
     "augment": "cvlab.data.augment",

@@ -9,6 +9,7 @@ from types import ModuleType
 
 from cvlab.errors import RunFolderError, counted, did_you_mean
 from cvlab.registry import load
+from cvlab.report_imbalance import class_frequencies
 from cvlab.report_record import Picture, RunRecord, TaskReport, read_record
 from cvlab.report_text import block, bullets, code, md, red, table
 from cvlab.run_folder import Json, RunFolder, write_text
@@ -172,8 +173,10 @@ def _samples(record: RunRecord) -> list[str]:
         return []
     same = all(stage["counts"] == stages[0]["counts"] for stage in stages)
     if same:
-        return [_counts(stages[0]["counts"])]
-    return [part for stage in stages for part in (f"Stage {md(stage['stage'])}:", _counts(stage["counts"]))]
+        counts = [_counts(stages[0]["counts"])]
+    else:
+        counts = [part for stage in stages for part in (f"Stage {md(stage['stage'])}:", _counts(stage["counts"]))]
+    return counts + class_frequencies(record)
 
 
 def _counts(counts: dict[str, dict[str, int]]) -> str:

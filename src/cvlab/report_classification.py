@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from cvlab.errors import RunFolderError
 from cvlab.metrics.classification import (
@@ -26,6 +24,7 @@ from cvlab.plots_classification import (
     roc_curves,
 )
 from cvlab.reading import SPLITS, read_curves
+from cvlab.report_binary import Figure, binary_figures, binary_sections, gallery_section, read_point
 from cvlab.report_record import Picture, RunRecord, TaskReport
 from cvlab.report_text import block, change, md, number, table
 from cvlab.run_folder import Json
@@ -61,6 +60,8 @@ def build(record: RunRecord) -> TaskReport:
     predictions = _read_splits(record)
     metrics = {split: classification_metrics(table, top_k=_top_k(record)) for split, table in predictions.items()}
     shown = "test" if "test" in predictions else "val"
+    point = read_point(record, predictions)
+    binary = binary_figures(point, predictions, shown)
     return TaskReport(
         sections={
             "Results": _results(metrics, shown),
@@ -68,11 +69,14 @@ def build(record: RunRecord) -> TaskReport:
                 _per_class(metrics[shown]),
                 block(classification_text(predictions[shown]), "text"),
             ],
+            **binary_sections(record, point, predictions, shown),
             "Before and after each stage": _changes(record),
             "Accuracy of the best weights": [_accuracies(metrics)],
+            "Predictions to look at": gallery_section(record),
         },
         findings=read_curves(record.history_of_task, metrics),
-        pictures=_curves(record, record.history_of_task) + _draw(record, predictions[shown], metrics[shown], shown),
+        pictures=_curves(record, record.history_of_task)
+        + _draw(record, predictions[shown], metrics[shown], shown, binary),
     )
 
 
@@ -186,14 +190,16 @@ def _curves(record: RunRecord, history: list[Json], *, prefix: str = "") -> list
     return pictures
 
 
-def _draw(record: RunRecord, p: ClassificationPredictions, metrics: Metrics, split: str) -> list[Picture]:
+def _draw(
+    record: RunRecord, p: ClassificationPredictions, metrics: Metrics, split: str, binary: dict[str, Figure]
+) -> list[Picture]:
     names = p.class_names
     counts = np.array(metrics["confusion_matrix"], dtype=np.int64)
     cells = metrics["per_class"].values()
     f1 = [cell["f1"]["value"] for cell in cells]
     support = [cell["support"]["value"] for cell in cells]
     curves, matrix, bars = curves_size(names), matrix_size(len(names)), bars_size(len(names))
-    figures: dict[str, tuple[str, tuple[float, float], Callable[[Axes], Axes]]] = {
+    figures: dict[str, Figure] = {
         "roc": ("ROC curves", curves, lambda ax: roc_curves(p.target, p.scores, names, split=split, ax=ax)),
         "precision_recall": (
             "precision-recall curves",
@@ -212,6 +218,7 @@ def _draw(record: RunRecord, p: ClassificationPredictions, metrics: Metrics, spl
         ),
         "f1_by_class": ("F1 by class", bars, lambda ax: class_bars(f1, support, names, label="F1", split=split, ax=ax)),
     }
+    figures |= binary
     for name, (_, size, draw) in figures.items():
         figure, ax = new_figure(*size, synthetic=record.synthetic)
         draw(ax)

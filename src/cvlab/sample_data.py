@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cvlab import registry
-from cvlab.config import DataConfig, Experiment, StageConfig
+from cvlab.config import DataConfig, Experiment, ModelConfig, StageConfig
 from cvlab.console import Console
 from cvlab.data.decoded import cache_dir
 from cvlab.errors import DataError
+from cvlab.models.pretrained_weights import NO_WEIGHTS
 
 BATCH_SIZE = 16
 EPOCHS = 12
@@ -30,10 +31,20 @@ def use_sample_data(experiment: Experiment, console: Console) -> Experiment:
     stages = [_shrink(stage, data, small) for stage, data in zip(experiment.stages, per_stage, strict=True)]
     train = experiment.train.model_copy(update=small)
     console.say(f"--sample: batch size {small['batch_size']}, at most {EPOCHS} epochs a stage")
-    if experiment.model.init_from is not None:
-        console.say("--sample: new weights, not those of model.init_from")
-    model = experiment.model.model_copy(update={"init_from": None})
+    model = _with_new_weights(experiment.model, console)
     return experiment.model_copy(update={"data": per_stage[0], "train": train, "stages": stages, "model": model})
+
+
+def _with_new_weights(model: ModelConfig, console: Console) -> ModelConfig:
+    """Returns the settings of the same model with new weights, so that no file is needed and none downloaded."""
+    update: dict[str, str | None] = {}
+    if model.init_from is not None:
+        console.say("--sample: new weights, not those of model.init_from")
+        update["init_from"] = None
+    if getattr(model, "weights", NO_WEIGHTS) != NO_WEIGHTS:
+        console.say("--sample: weights: none; new weights, not pretrained ones")
+        update["weights"] = NO_WEIGHTS
+    return model.model_copy(update=update)
 
 
 def _drawn(configs: Sequence[DataConfig], directory: Path) -> list[DataConfig]:

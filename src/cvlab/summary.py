@@ -11,6 +11,8 @@ import numpy as np
 from cvlab.config import Experiment, StageConfig
 from cvlab.console import Console
 from cvlab.data.prepare import PreparedData
+from cvlab.data.samples import SampleTable
+from cvlab.data.sampling import samples_per_epoch
 from cvlab.models.network import parameter_counts
 from cvlab.text import duration
 from cvlab.training_run import TrainingRun
@@ -53,7 +55,7 @@ def print_summary(training: TrainingRun, model: keras.Model, *, weights: str, st
 
 def _warn_of_large_batches(training: TrainingRun) -> None:
     for stage, prepared in zip(training.experiment.stages, training.data.stages, strict=True):
-        images = int((prepared.samples.table.split == "train").sum())
+        images = samples_per_epoch(prepared.samples.table.of_split("train"), stage.data.sampling)
         if stage.batch_size >= images:
             training.console.warn(
                 f"Stage '{stage.name}' makes one step an epoch: batch_size {stage.batch_size:,} for {images:,} images."
@@ -84,12 +86,13 @@ def _expected_seconds(experiment: Experiment, data: PreparedData, model: keras.M
     per_image = float(np.median(times)) / len(images)
     starts = SECONDS_TO_START_A_STAGE * len(experiment.stages)
     return starts + sum(
-        per_image * _passes(stage, prepared.samples.table.split)
+        per_image * _passes(stage, prepared.samples.table)
         for stage, prepared in zip(experiment.stages, data.stages, strict=True)
     )
 
 
-def _passes(stage: StageConfig, splits: np.ndarray) -> float:
+def _passes(stage: StageConfig, table: SampleTable) -> float:
     """Forward passes over single images in a stage and its evaluation."""
-    training, validation = int((splits == "train").sum()), int((splits == "val").sum())
-    return float(stage.epochs * (BACKWARD_COST * training + validation) + 2 * len(splits))
+    training = samples_per_epoch(table.of_split("train"), stage.data.sampling)
+    validation = len(table.of_split("val"))
+    return float(stage.epochs * (BACKWARD_COST * training + validation) + 2 * len(table))

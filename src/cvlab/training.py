@@ -115,7 +115,7 @@ class StageTrainer:
         validation = self._validate()
         speed = {
             "seconds": round(time.monotonic() - steps.started, 3),
-            "images_per_second": round(len(self.parts.training.rows) / trained, 1),
+            "images_per_second": round(self.parts.training.drawn / trained, 1),
             "waiting": steps.waiting,
         }
         self._end_epoch(training, validation, speed)

@@ -14,6 +14,7 @@ from cvlab.console import Console
 from cvlab.data.augment import Augmenter
 from cvlab.data.pipeline import Batches
 from cvlab.data.prepare import PreparedData
+from cvlab.data.sampling import Sampler
 from cvlab.errors import CvlabError, Interrupted
 from cvlab.models.network import BACKBONE, Network
 from cvlab.progress import EpochProgress
@@ -140,8 +141,10 @@ class TrainingRun:
             seed=(self.experiment.seed, number),
             targets=task.encode(training.table),
             weights=task.sample_weights(training.table),
+            variants=training.variants,
             augmenter=Augmenter(stage.augment) if stage.augment else None,
             shuffled=True,
+            sampler=Sampler.of(training.table, stage.data.sampling),
         )
         held_out = validation.batches(stage.batch_size, seed=(self.experiment.seed,))
         return StageParts(model, task, batches, held_out, validation.table)

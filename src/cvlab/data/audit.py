@@ -1,15 +1,16 @@
-"""The gate: no person, id or identical file may be trained on and then judged by."""
+"""The gate: no person, id, identical file or near-duplicate may be trained on and then judged by."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cvlab.data.samples import SampleTable
 
 _COLUMNS = {"sample_id": "sample", "group": "group", "content": "identical file"}
 _OTHER_FILE = "id"
+NEAR_DUPLICATE = "near-duplicate"
 # What must not be followed by what: trained on and then judged by; chosen by and then tested on.
 _BORDERS = (("train", "val"), ("train", "test"), ("val", "test"))
 
@@ -19,8 +20,8 @@ class Leak:
     """Something that stands on both sides of a border that it must not cross.
 
     Attributes:
-        kind: `sample`, `group`, `identical file`, or `id` (one id for files of different content).
-        name: The id, group or content hash.
+        kind: `sample`, `group`, `identical file`, `near-duplicate`, or `id` (one id for files of different content).
+        name: The id, group, content hash, or entry of `SampleTable.pixels`.
         seen_in: The split and stage where it was seen first.
         again_in: The split and stage whose results it spoils.
         stage: The name of that stage.
@@ -41,8 +42,13 @@ class Leak:
         return f"{self.kind}{name} stands in {self.seen_in} and in {self.again_in}: {shown}{other}"
 
 
-def find_leaks(stages: Sequence[SampleTable], *, before: Sequence[SampleTable] = ()) -> list[Leak]:
-    """Finds every group, id and identical file that crosses splits or stages.
+def find_leaks(
+    stages: Sequence[SampleTable],
+    *,
+    before: Sequence[SampleTable] = (),
+    near: Sequence[Mapping[str, Collection[str]]] = (),
+) -> list[Leak]:
+    """Finds every group, id, identical file and near-duplicate that crosses splits or stages.
 
     Within a stage the three splits must share nothing. What an earlier stage trained on (or the run that
     `init_from` names) must not stand in a later stage's validation or test split; what it chose its weights by
@@ -50,14 +56,17 @@ def find_leaks(stages: Sequence[SampleTable], *, before: Sequence[SampleTable] =
 
     Args:
         stages: The tables of this run's stages, in order.
-        before: The tables of the stages of earlier runs whose weights this run starts from.
+        before: The tables of the stages of earlier runs whose weights this run starts from; their near-duplicates are
+            not known.
+        near: For each stage, the near-duplicates of its images in this stage and those before
+            (`near_duplicates.find_near`); empty where none were looked for.
     """
     leaks: list[Leak] = []
     history = [(table, " of an earlier run") for table in before]
-    for table in stages:
+    for table, alike in zip(stages, near or [{}] * len(stages), strict=True):
         for earlier, whose in [*history, (table, "")]:
             for first, second in _BORDERS:
-                leaks += _shared(earlier.of_split(first), whose, table.of_split(second))
+                leaks += _shared(earlier.of_split(first), whose, table.of_split(second), alike)
         history.append((table, ""))
     return list(dict.fromkeys(leaks))
 
@@ -74,26 +83,47 @@ def find_collisions(stages: Sequence[SampleTable]) -> list[str]:
     return [found[sample_id] for sample_id in sorted(found)]
 
 
-def _shared(earlier: SampleTable, whose: str, later: SampleTable) -> Iterable[Leak]:
+def _shared(
+    earlier: SampleTable, whose: str, later: SampleTable, near: Mapping[str, Collection[str]]
+) -> Iterator[Leak]:
     """Finds what two tables of one split each have in common; the same samples once."""
-    already: set[tuple[str, ...]] = set()
+    told: dict[str, list[frozenset[str]]] = defaultdict(list)
+    for kind, name, samples in [*_in_common(earlier, later), *_alike(earlier, later, near)]:
+        members = frozenset(samples)
+        # Copies may belong to a larger group, which is worth a line; near-duplicates within a group are not.
+        if any(members == done or (kind == NEAR_DUPLICATE and members < done) for done in told[samples[0]]):
+            continue
+        for sample in samples:
+            told[sample].append(members)
+        yield Leak(
+            kind,
+            name,
+            f"{earlier.split[0]} of stage '{earlier.stage[0]}'{whose}",
+            f"{later.split[0]} of stage '{later.stage[0]}'",
+            later.stage[0],
+            samples,
+        )
+
+
+def _in_common(earlier: SampleTable, later: SampleTable) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     content, content_again = (dict(zip(side.sample_id, side.content, strict=True)) for side in (earlier, later))
     for column, kind in _COLUMNS.items():
         found, again = _by_value(earlier, column), _by_value(later, column)
         for value in sorted(found.keys() & again.keys()):
-            samples = tuple(dict.fromkeys([*found[value], *again[value]]))
-            if samples in already:
-                continue
-            already.add(samples)
             other = column == "sample_id" and content[value] != content_again[value]
-            yield Leak(
-                _OTHER_FILE if other else kind,
-                value,
-                f"{earlier.split[0]} of stage '{earlier.stage[0]}'{whose}",
-                f"{later.split[0]} of stage '{later.stage[0]}'",
-                later.stage[0],
-                samples,
-            )
+            yield _OTHER_FILE if other else kind, value, tuple(dict.fromkeys([*found[value], *again[value]]))
+
+
+def _alike(
+    earlier: SampleTable, later: SampleTable, near: Mapping[str, Collection[str]]
+) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    if not near:
+        return
+    found, again = _by_value(earlier, "pixels"), _by_value(later, "pixels")
+    for pixels in sorted(again.keys() & near.keys()):
+        before = [sample for other in sorted(near[pixels]) for sample in found.get(other, ())]
+        if before:
+            yield NEAR_DUPLICATE, pixels, tuple(dict.fromkeys([*before, *again[pixels]]))
 
 
 def _by_value(table: SampleTable, column: str) -> dict[str, list[str]]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from cvlab.config import DataConfig
+from cvlab.config import DataConfig, Variant
 from cvlab.console import Console
 from cvlab.data.cache import ImageCache, default_cache_dir, open_or_build
+from cvlab.data.expansion import expand_training, turn
 from cvlab.data.pipeline import Batches
 from cvlab.data.samples import SPLITS, SampleTable
 from cvlab.errors import DataError, counted, listing
@@ -22,7 +23,7 @@ class DecodedSamples:
 
     Attributes:
         table: The samples.
-        images: uint8 (unique images, height, width, 3), 0..255 RGB, on disk and read-only.
+        images: uint8 (unique images, height, width, 3), 0..255 RGB, on disk and read-only; not turned.
         rows: For each sample its row in `images`.
     """
 
@@ -43,14 +44,24 @@ class DecodedSamples:
         """Returns some samples, by index."""
         return DecodedSamples(self.table.take(which), self.images, self.rows[which])
 
+    def expanded(self, variants: Sequence[Variant]) -> DecodedSamples:
+        """Returns the samples with a row for each variant of each training sample, over the same images."""
+        table = expand_training(self.table, variants)
+        row_of = dict(zip(self.table.pixels, self.rows, strict=True))
+        return DecodedSamples(table, self.images, np.array([row_of[pixels] for pixels in table.pixels], dtype=np.int64))
+
+    @property
+    def variants(self) -> np.ndarray | None:
+        """How each sample is turned; None where all are as they are."""
+        return self.table.variant if (self.table.variant != "").any() else None
+
     def pixels(self) -> np.ndarray:
-        """Returns the images of all samples, in memory."""
-        pixels: np.ndarray = self.images[self.rows]
-        return pixels
+        """Returns the images of all samples, turned as their variants want them, in memory."""
+        return turn(self.images[self.rows], self.table.variant)
 
     def batches(self, batch_size: int, *, seed: tuple[int, ...]) -> Batches:
-        """Returns plain batches in the order of the table, for prediction."""
-        return Batches(self.images, self.rows, batch_size, seed=seed)
+        """Returns batches in the order of the table, turned but not augmented, for prediction."""
+        return Batches(self.images, self.rows, batch_size, seed=seed, variants=self.variants)
 
 
 def cache_dir(config: DataConfig) -> Path:

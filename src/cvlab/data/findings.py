@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from cvlab.data.samples import CLASS, SPLITS, SampleTable, text_column
 from cvlab.data.source import LoadedSource
 from cvlab.data.split import ALL
 from cvlab.errors import DataError, counted, listing
+from cvlab.text import printable
 
 FAR_FROM_WANTED = 0.05
 
@@ -57,12 +58,17 @@ def report_groups(source: LoadedSource, notes: list[str]) -> None:
         )
 
 
-def report_copies(table: SampleTable, notes: list[str], warnings: list[str]) -> None:
-    """Names identical images, and warns where they are labelled differently."""
+def find_copies(table: SampleTable) -> list[list[int]]:
+    """Returns the rows of samples with identical pixels, set by set."""
     rows_of: dict[str, list[int]] = defaultdict(list)
     for row, pixels in enumerate(table.pixels):
         rows_of[pixels].append(row)
-    copies = [rows for rows in rows_of.values() if len(rows) > 1]
+    return [rows for rows in rows_of.values() if len(rows) > 1]
+
+
+def report_copies(table: SampleTable, notes: list[str], warnings: list[str]) -> None:
+    """Names identical images, and warns where they are labelled differently."""
+    copies = find_copies(table)
     if copies:
         most = max(copies, key=len)
         notes.append(
@@ -92,3 +98,26 @@ def check_splits(table: SampleTable, source: LoadedSource, warnings: list[str]) 
             warnings.append("There is no test split: the results are those of validation, which chose the weights.")
         elif lacking:
             warnings.append(f"Split '{split}' has no image of {', '.join(lacking)}; their metrics are undefined there.")
+
+
+def unreadable_files(bad: Sequence[str], total: int) -> str:
+    """Returns how many files are no images, for people."""
+    return f"{counted(len(bad), 'file')} of {total:,} cannot be read as an image"
+
+
+def report_unreadable(bad: Sequence[str], total: int, warnings: list[str]) -> None:
+    """Names the files that were left out, being no images."""
+    if bad:
+        more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+        what = unreadable_files(bad, total)
+        warnings.append(f"{what} and left out (data.on_unreadable: skip): {'; '.join(bad[:5])}{more}")
+
+
+def report_low_range(table: SampleTable, low_range: Collection[str], warnings: list[str]) -> None:
+    """Warns of 16-bit images that come out nearly uniform."""
+    low = [path for path, pixels in zip(table.path, table.pixels, strict=True) if pixels in low_range]
+    if low:
+        warnings.append(
+            f"{counted(len(low), '16-bit image')} use less than an eighth of the full range and become very dark or "
+            f"flat (first: {printable(low[0])})."
+        )

@@ -232,5 +232,6 @@ def write_sample(configs: Sequence[Config], directory: Path, *, small: bool) -> 
     changed = []
     for config, (folder, module) in zip(configs, draw_samples(NAME, requests, directory, small=small), strict=True):
         split = config.split.model_copy(update={"group_pattern": module.GROUP_PATTERN})
-        changed.append(config.model_copy(update={"root": [folder], "split": split, "classes": None}))
+        classes = config.classes if set(config.classes or ()) <= set(module.CLASSES) else None
+        changed.append(config.model_copy(update={"root": [folder], "split": split, "classes": classes}))
     return changed

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cvlab.data.augment import Augmenter
+from cvlab.data.expansion import turn
+from cvlab.data.sampling import Sampler
 from cvlab.errors import CvlabError
 
 if TYPE_CHECKING:
@@ -28,9 +30,11 @@ class Batches:
         rows: The rows of `images` to use, one a sample.
         targets: Truth, float32, a row a sample; None when predicting.
         weights: Weight of each sample in the loss, float32; None for equal weights.
+        variants: How each sample is turned (the column `variant`); None where none is.
         augmenter: Applied to every batch; None for plain images.
         seed: The seed and the number of the stage; with the epoch and the batch it decides everything random.
         shuffled: Whether each epoch has an order of its own.
+        sampler: What an epoch draws, in which order, where that is not every sample once; needs `shuffled`.
         epoch: The epoch (counted from 0) that `dataset` reads when it is iterated.
         error: What went wrong while a batch was made; TensorFlow would wrap it in an error of its own.
         ready: When each batch of the epoch was ready, on the clock of `time.monotonic`.
@@ -42,8 +46,10 @@ class Batches:
     seed: tuple[int, ...]
     targets: np.ndarray | None = None
     weights: np.ndarray | None = None
+    variants: np.ndarray | None = None
     augmenter: Augmenter | None = None
     shuffled: bool = False
+    sampler: Sampler | None = None
     epoch: int = 0
     error: CvlabError | None = None
     ready: dict[int, float] = field(default_factory=dict, repr=False)
@@ -55,6 +61,8 @@ class Batches:
             raise ValueError(f"expected a batch size of at least 1, received {self.batch_size}")
         if self.weights is not None and self.targets is None:
             raise ValueError("expected targets with the weights: Keras would take the weights for targets")
+        if self.sampler is not None and not self.shuffled:
+            raise ValueError("expected `shuffled` with a sampler: what it draws has no order of the table")
         for name, column in (("targets", self.targets), ("weights", self.weights)):
             if column is not None and (len(column) != len(self.rows) or column.dtype != np.float32):
                 raise ValueError(
@@ -63,18 +71,27 @@ class Batches:
                 )
 
     @property
+    def drawn(self) -> int:
+        """Samples in an epoch, repetitions included."""
+        return len(self.rows) if self.sampler is None else len(self.sampler)
+
+    @property
     def per_epoch(self) -> int:
         """Batches in an epoch; the last one may be smaller."""
-        return -(-len(self.rows) // self.batch_size)
+        return -(-self.drawn // self.batch_size)
 
     def order(self, epoch: int) -> np.ndarray:
         """The order of the samples in an epoch (counted from 0)."""
         if not self.shuffled:
             return np.arange(len(self.rows))
         if self._order is None or self._order[0] != epoch:
-            rng = np.random.default_rng([*self.seed, epoch, 0x0D])
-            self._order = (epoch, rng.permutation(len(self.rows)))
+            self._order = (epoch, self._shuffle(epoch))
         return self._order[1]
+
+    def _shuffle(self, epoch: int) -> np.ndarray:
+        if self.sampler is not None:
+            return self.sampler.order(self.seed, epoch)
+        return np.random.default_rng([*self.seed, epoch, 0x0D]).permutation(len(self.rows))
 
     def members(self, epoch: int, batch: int) -> np.ndarray:
         """The samples of a batch."""
@@ -84,6 +101,8 @@ class Batches:
         """Returns `(images,)`, `(images, targets)` or `(images, targets, weights)` of a batch."""
         members = self.members(epoch, batch)
         images = self.images[self.rows[members]]
+        if self.variants is not None:
+            images = turn(images, self.variants[members])
         if self.augmenter is not None:
             images = self.augmenter(images, seed=(*self.seed, epoch, batch))
         columns = [column[members] for column in (self.targets, self.weights) if column is not None]

@@ -3,37 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cvlab import registry
-from cvlab.config import DataConfig, Experiment, SplitConfig
+from cvlab.config import DataConfig, Experiment
 from cvlab.console import Console
-from cvlab.data.audit import Leak, find_collisions, find_leaks
+from cvlab.data.audit import Leak, find_leaks
 from cvlab.data.augment_bias import find_bias
-from cvlab.data.decoded import DecodedSamples, cache_dir, open_images, unreadable
-from cvlab.data.findings import check_splits, far_from_wanted, report_copies, report_groups, strata
-from cvlab.data.fingerprint import content_hashes
-from cvlab.data.samples import SampleTable, text_column
+from cvlab.data.checks import check_groups, check_ids, check_labels, check_leaks, noted_in
+from cvlab.data.decoded import DecodedSamples, cache_dir
+from cvlab.data.expansion import describe_expansion
+from cvlab.data.findings import check_splits, report_copies, report_groups, report_low_range, report_unreadable
+from cvlab.data.image_facts import read_facts
+from cvlab.data.near_duplicates import Looks, Near
+from cvlab.data.pool import Pool, read_pool, split_pool
+from cvlab.data.samples import SampleTable
+from cvlab.data.sampling import check_classes, class_draws, describe_draws
 from cvlab.data.source import Labels, LoadedSource
-from cvlab.data.split import split_samples
-from cvlab.errors import DataError, counted, listing
-from cvlab.text import printable
-
-DEFAULT_FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
+from cvlab.data.stage_audit import StageAudit, audit_stage
 
 
 @dataclass(frozen=True)
 class StageData:
-    """The data of one stage, and what the user should know about it."""
+    """The data of one stage, and what the user should know about it.
+
+    Attributes:
+        samples: The samples, expanded.
+        source: What the source found.
+        audit: What was found in the files.
+        notes: What may interest.
+        warnings: What may spoil the results.
+        near: The near-duplicates of each image, in this stage and those before.
+        draws: Training samples of each class, and how many of them an epoch draws; empty without classes.
+    """
 
     samples: DecodedSamples
     source: LoadedSource
+    audit: StageAudit
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    near: Near = field(default_factory=dict)
+    draws: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,7 +67,7 @@ class PreparedData:
 
 
 def prepare(experiment: Experiment, console: Console, *, before: Sequence[SampleTable] = ()) -> PreparedData:
-    """Lists, decodes, splits and checks the data of every stage.
+    """Lists, decodes, splits, audits and checks the data of every stage.
 
     Args:
         experiment: The settings.
@@ -65,156 +77,87 @@ def prepare(experiment: Experiment, console: Console, *, before: Sequence[Sample
     Raises:
         DataError: The data cannot be used, or the gate found a leak and `allow_leakage` is not set.
     """
+    data = _gather(experiment, console, before, stops=None)
+    configs = [stage.data for stage in experiment.stages]
+    return PreparedData([_for_training(*pair) for pair in zip(data.stages, configs, strict=True)], data.leaks)
+
+
+def audit(
+    experiment: Experiment, console: Console, *, before: Sequence[SampleTable] = ()
+) -> tuple[PreparedData, list[str]]:
+    """Does what `prepare` does, but goes on where a training would stop. Samples are not expanded.
+
+    Returns:
+        The data (without a split where none is possible), and what would stop a training.
+
+    Raises:
+        DataError: There is nothing to audit: no folder, no classes, no image that can be read.
+    """
+    stops: list[str] = []
+    data = _gather(experiment, console, before, stops=stops)
+    if not stops:
+        with noted_in(stops):
+            for prepared, stage in zip(data.stages, experiment.stages, strict=True):
+                _for_training(prepared, stage.data)
+    return data, stops
+
+
+def _gather(
+    experiment: Experiment, console: Console, before: Sequence[SampleTable], *, stops: list[str] | None
+) -> PreparedData:
+    """Prepares the data of all stages, not yet expanded. What is wrong is raised, or noted in `stops`."""
     sources: list[LoadedSource] = []
     for stage in experiment.stages:
         sources.append(registry.load(registry.SOURCES, stage.data.name).load(stage.data))
-        _check_groups(sources[-1], stage.data)
-    _same_labels(experiment, sources)
-    stages = [
-        _prepare_stage(source, stage.name, stage.data, experiment.seed, console)
-        for stage, source in zip(experiment.stages, sources, strict=True)
-    ]
-    for stage, prepared in zip(experiment.stages, stages, strict=True):
-        prepared.warnings.extend(find_bias(stage.augment, image_size=stage.data.image_size))
+        with noted_in(stops):
+            check_groups(sources[-1], stage.data)
+            check_classes(sources[-1].labels, stage.data.sampling)
+    with noted_in(stops):
+        check_labels(experiment, sources)
+    stages: list[StageData] = []
+    looks: list[Looks] = []
+    for stage, source in zip(experiment.stages, sources, strict=True):
+        pool = read_pool(source, stage, console, looks, stops)
+        stages.append(_split_and_audit(pool, stage.data, experiment.seed, console, stops))
+        stages[-1].warnings.extend(find_bias(stage.augment, image_size=stage.data.image_size))
     tables = [stage.samples.table for stage in stages]
-    _check_ids(tables)
-    leaks = find_leaks(tables, before=before)
-    _gate(leaks, {stage.name: stage.data for stage in experiment.stages})
+    with noted_in(stops):
+        check_ids(tables)
+    near = [stage.near for stage in stages]
+    leaks = find_leaks(tables, before=[table.originals() for table in before], near=near)
+    with noted_in(stops):
+        check_leaks(leaks, {stage.name: stage.data for stage in experiment.stages})
     return PreparedData(stages, leaks)
 
 
-def _check_groups(source: LoadedSource, config: DataConfig) -> None:
-    if source.unmatched_groups == len(source.table):
-        raise DataError(
-            f"data.split.group_pattern: '{config.split.group_pattern}' fits none of {len(source.table):,} file names "
-            f"(the first is {source.table.sample_id[0]}), so that nothing would be grouped. It is searched in the "
-            "name without its ending; correct it, or set it to null."
-        )
-
-
-def _prepare_stage(source: LoadedSource, stage: str, config: DataConfig, seed: int, console: Console) -> StageData:
-    """Reads, decodes and splits the samples of a stage.
-
-    Files that are no images go before the split: broken downloads are often identical, and would tie the groups
-    that they stand in together.
-    """
-    table = source.table
-    hashes = content_hashes([Path(path) for path in table.path], cache_dir=cache_dir(config), console=console)
-    table = table.with_columns(content=text_column(hashes), stage=text_column([stage] * len(table)))
-    cache = open_images(table, config, console)
-    notes = list(source.notes)
+def _split_and_audit(pool: Pool, config: DataConfig, seed: int, console: Console, stops: list[str] | None) -> StageData:
+    source, table, notes = pool.source, pool.table, [*pool.source.notes]
     warnings: list[str] = []
-    table = _drop_unreadable(table, unreadable(table, cache, places=source.places), source, config, warnings)
-    if table.split[0]:
-        table = _complete_split(table, config.split, source, seed)
-    else:
-        fractions = _fractions(config.split)
-        table = split_samples(table, fractions, strata=source.strata, seed=seed)
-        notes += far_from_wanted(table, fractions, source)
-    check_splits(table, source, warnings)
+    if config.on_unreadable == "skip":
+        report_unreadable(pool.unreadable, len(source.table), warnings)
+    with noted_in(stops):
+        table = split_pool(pool, config.split, seed, notes)
+        check_splits(table, source, warnings)
     report_groups(source, notes)
     report_copies(table, notes, warnings)
-    low = [path for path, pixels in zip(table.path, table.pixels, strict=True) if pixels in cache.low_range]
-    if low:
-        warnings.append(
-            f"{counted(len(low), '16-bit image')} use less than an eighth of the full range and become very dark or "
-            f"flat (first: {printable(low[0])})."
-        )
-    samples = DecodedSamples(table, cache.images, cache.rows(table.pixels))
-    return StageData(samples, source, notes, warnings)
-
-
-def _fractions(split: SplitConfig) -> dict[str, float]:
-    if split.train is None and split.test is None:
-        if split.val is None:
-            return DEFAULT_FRACTIONS
-        return {"train": 1 - split.val, "val": split.val, "test": 0.0}
-    return {"train": split.train or 0.0, "val": split.val or 0.0, "test": split.test or 0.0}
-
-
-def _complete_split(table: SampleTable, split: SplitConfig, source: LoadedSource, seed: int) -> SampleTable:
-    """Takes a split as it is; cuts validation off the training samples where there is none."""
-    if split.train is not None or split.test is not None:
-        raise DataError(
-            "data.split: the data are split already (train, val, test), so fractions mean nothing here. Remove "
-            f"`train` and `test` from data.split, or {source.to_merge}."
-        )
-    has_val = bool((table.split == "val").any())
-    if has_val and split.val is not None:
-        raise DataError("data.split.val: there are validation samples already; remove `val` from data.split.")
-    if has_val:
-        return table
-    if split.val is None:
-        raise DataError(
-            "data: there are no validation samples (val). Add some, or cut a share off the training samples with "
-            f"`data.split.val=0.1`, or {source.to_merge}."
-        )
-    training = table.split == "train"
-    cut = split_samples(
-        table.take(training), {"train": 1 - split.val, "val": split.val}, strata=source.strata, seed=seed
+    report_low_range(table, pool.cache.low_range, warnings)
+    facts = read_facts(
+        [Path(path) for path in table.path], table.content.tolist(), cache_dir=cache_dir(config), console=console
     )
-    column = table.split.copy()
-    column[training] = cut.split
-    return table.with_columns(split=column)
+    found = audit_stage(table, facts, source, config, looks=pool.looks, near=pool.near, unreadable=pool.unreadable)
+    samples = DecodedSamples(table, pool.cache.images, pool.cache.rows(table.pixels))
+    return StageData(samples, source, found, [*notes, *found.notes], [*warnings, *found.warnings], near=pool.near)
 
 
-def _same_labels(experiment: Experiment, sources: Sequence[LoadedSource]) -> None:
-    """Stages of one task must have the same classes and numbers: a head stands for them, in their order."""
-    first: dict[str, tuple[str, Labels]] = {}
-    for stage, source in zip(experiment.stages, sources, strict=True):
-        other, labels = first.setdefault(stage.task.name, (stage.name, source.labels))
-        for what, here, there in (
-            ("classes", source.labels.class_names, labels.class_names),
-            ("number targets", source.labels.numbers, labels.numbers),
-        ):
-            if here != there:
-                raise DataError(
-                    f"stages: stage '{stage.name}' has the {what} {', '.join(here) or '(none)'}, but stage '{other}' "
-                    f"has {', '.join(there) or '(none)'}. Expected the same {what} in the same order."
-                )
-
-
-def _check_ids(tables: Sequence[SampleTable]) -> None:
-    collisions = find_collisions(tables)
-    if collisions:
-        raise DataError(
-            f"{counted(len(collisions), 'id')} of samples stand for different files in different stages; an id is "
-            "<root name>/<path below the root>. Rename one of the folders, or name it by a link (ln -s) of another "
-            f"name:\n{listing(collisions)}"
-        )
-
-
-def _gate(leaks: Sequence[Leak], configs: Mapping[str, DataConfig]) -> None:
-    """A leak may pass only where the stage whose results it spoils allows it."""
-    stopped = [leak for leak in leaks if not configs[leak.stage].allow_leakage]
-    if not stopped:
-        return
-    raise DataError(
-        f"The gate stops this run: {counted(len(stopped), 'leak')} between splits or stages, which would make the "
-        f"results look better than they are:\n{listing([str(leak) for leak in stopped])}\n"
-        "Split by person or patient (`data.split.group_pattern`), merge the folders and split anew, or remove the "
-        "files. To go on all the same: `data.allow_leakage=true`; the report then says so."
-    )
-
-
-def _drop_unreadable(
-    table: SampleTable, bad: dict[int, str], source: LoadedSource, config: DataConfig, warnings: list[str]
-) -> SampleTable:
-    if not bad:
-        return table
-    what = f"{counted(len(bad), 'file')} of {len(table):,} cannot be read as an image"
-    if config.on_unreadable == "error":
-        raise DataError(
-            f"{what}:\n{listing(list(bad.values()))}\n"
-            "Repair or remove them, or leave them out with `data.on_unreadable=skip`."
-        )
-    more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
-    warnings.append(f"{what} and left out (data.on_unreadable: skip): {'; '.join([*bad.values()][:5])}{more}")
-    left = table.take(np.array([i not in bad for i in range(len(table))]))
-    empty = sorted(set(strata(table, source)) - set(strata(left, source)))
-    if empty:
-        raise DataError(f"{what}; none is left of {', '.join(empty)}:\n{listing(list(bad.values()))}")
-    return left
+def _for_training(stage: StageData, config: DataConfig) -> StageData:
+    """Expands the training split, and says what an epoch draws of it. After the gate, so that a leak counts once."""
+    samples = stage.samples.expanded(config.expand)
+    training = samples.table.of_split("train")
+    notes = [*stage.notes, *describe_expansion(training, config.expand)]
+    draws = class_draws(training, stage.source.labels.class_names, config.sampling)
+    if config.sampling != "natural":
+        notes.append(describe_draws(draws, config.sampling))
+    return replace(stage, samples=samples, notes=notes, draws=draws)
 
 
 def data_json(data: PreparedData, tasks: Sequence[Mapping[str, Any]], *, allow_leakage: bool) -> dict[str, Any]:
@@ -229,12 +172,14 @@ def data_json(data: PreparedData, tasks: Sequence[Mapping[str, Any]], *, allow_l
                 "class_names": list(stage.source.labels.class_names),
                 "numbers": list(stage.source.labels.numbers),
                 **task,
-                "images": len(stage.samples.table),
+                "images": len(stage.samples.table.originals()),
                 "groups": len(set(stage.samples.table.group)),
                 "unmatched_groups": stage.source.unmatched_groups,
+                "draws": {name: {"samples": n, "drawn": drawn} for name, (n, drawn) in stage.draws.items()},
                 "fingerprint": stage.samples.table.fingerprint(),
                 "notes": stage.notes,
                 "warnings": stage.warnings,
+                "audit": stage.audit.json(),
             }
             for stage, task in zip(data.stages, tasks, strict=True)
         ],

@@ -9,14 +9,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
+from cvlab.config import Variant
 from cvlab.errors import DataError, RunFolderError, counted, listing
 from cvlab.text import printable
 
 SPLITS = ("train", "val", "test")
-_COLUMNS = ("sample_id", "stage", "split", "group", "path", "box", "content")
+_COLUMNS = ("sample_id", "stage", "split", "group", "path", "box", "variant", "content")
 _TARGET = "target:"
 CLASS = "class"
 
@@ -33,12 +35,13 @@ class SampleTable:
     """One row a sample. Columns are arrays of equal length.
 
     Attributes:
-        sample_id: `<root name>/<path relative to the root>`, unique within a stage.
+        sample_id: `<root name>/<path relative to the root>`, unique within a stage; `#<variant>` is added to it.
         stage: The training stage that uses the sample.
         split: `train`, `val` or `test`; empty until the table is split.
         group: What must stay on one side of a split (a person, a patient); the sample's own id if unknown.
         path: Absolute path of the image.
         box: The part of the upright image to use, `left,top,width,height` in whole pixels; empty for all of it.
+        variant: How the image is turned (`data.expand`); empty where it is as it is.
         content: SHA-256 of the file; empty until the files were read.
         targets: Columns of what is to be predicted, by name: `class` holds names of classes, others the shortest
             texts that read back to exactly the numbers.
@@ -50,6 +53,7 @@ class SampleTable:
     group: np.ndarray
     path: np.ndarray
     box: np.ndarray
+    variant: np.ndarray
     content: np.ndarray
     targets: Mapping[str, np.ndarray]
 
@@ -65,6 +69,10 @@ class SampleTable:
         """Returns the rows of one split."""
         return self.take(self.split == split)
 
+    def originals(self) -> SampleTable:
+        """Returns the rows of images as they are, without the variants that `data.expand` made of them."""
+        return self.take(self.variant == "")
+
     def with_columns(self, **columns: np.ndarray) -> SampleTable:
         """Returns the table with some columns replaced."""
         kept = {name: getattr(self, name) for name in _COLUMNS}
@@ -76,7 +84,7 @@ class SampleTable:
 
     @property
     def pixels(self) -> list[str]:
-        """What the pixels of each sample are a function of, besides the decoding: its content and its box."""
+        """What the pixels of each sample are a function of, besides decoding and turning: its content and its box."""
         return [f"{content}[{box}]" if box else content for content, box in zip(self.content, self.box, strict=True)]
 
     def counts(self, target: str) -> dict[str, dict[str, int]]:
@@ -88,9 +96,9 @@ class SampleTable:
         }
 
     def fingerprint(self) -> str:
-        """SHA-256 over everything that training depends on: ids, splits, groups, contents, boxes and targets."""
+        """SHA-256 over all that training depends on: ids, splits, groups, contents, boxes, variants and targets."""
         digest = hashlib.sha256()
-        columns = [self.sample_id, self.split, self.group, self.pixels]
+        columns = [self.sample_id, self.split, self.group, self.pixels, self.variant]
         columns += [self.targets[name] for name in sorted(self.targets)]
         for row in zip(*columns, strict=True):
             digest.update("\x00".join(map(str, row)).encode() + b"\x01")
@@ -140,6 +148,7 @@ def new_table(
         group=text_column(group),
         path=text_column([str(p) for p in path]),
         box=text_column(empty if box is None else box),
+        variant=text_column(empty),
         content=text_column(empty),
         targets={name: text_column(values) for name, values in targets.items()},
     ).sorted()
@@ -197,7 +206,9 @@ def read_samples(path: Path) -> SampleTable:
             f"{path}: is damaged: expected the columns {', '.join(_COLUMNS)}, {_TARGET}<name>, and full rows."
         )
     columns = {name: text_column([row[i] for row in rows]) for i, name in enumerate(header)}
-    if unknown := sorted(set(columns["split"]) - {*SPLITS, ""}):
-        raise RunFolderError(f"{path}: is damaged: expected the splits {', '.join(SPLITS)}, found '{unknown[0]}'.")
+    for name, known in (("split", SPLITS), ("variant", get_args(Variant))):
+        if unknown := sorted({*columns[name]} - {*known, ""}):
+            expected = ", ".join(known)
+            raise RunFolderError(f"{path}: is damaged: expected a {name} out of {expected}, found '{unknown[0]}'.")
     targets = {name.removeprefix(_TARGET): columns.pop(name) for name in header[len(_COLUMNS) :]}
     return SampleTable(**columns, targets=targets)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -27,12 +27,19 @@ Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 
-def split_samples(table: SampleTable, fractions: Mapping[str, float], *, strata: str | None, seed: int) -> SampleTable:
+def split_samples(
+    table: SampleTable,
+    fractions: Mapping[str, float],
+    *,
+    strata: str | None,
+    seed: int,
+    near: Mapping[str, Collection[str]] | None = None,
+) -> SampleTable:
     """Fills the `split` column; the rows come back sorted by id.
 
-    Samples of one group, and files of identical content, stay together. Each class of n samples is to give
-    `int(n * train)`, `int(n * val)` and the rest (each at least one). Where every sample stands alone, that is
-    exactly what it gives; otherwise groups are moved and exchanged until the sum of the squared deviations of
+    Samples of one group, files of identical content, and near-duplicates stay together. Each class of n samples is
+    to give `int(n * train)`, `int(n * val)` and the rest (each at least one). Where every sample stands alone, that
+    is exactly what it gives; otherwise groups are moved and exchanged until the sum of the squared deviations of
     the classes' shares falls no further: best effort, since a group is never cut. Every class stands in every
     split. With a handful of groups there is little choice, and other seeds may give the same split.
 
@@ -41,6 +48,7 @@ def split_samples(table: SampleTable, fractions: Mapping[str, float], *, strata:
         fractions: `{split: share}`; the shares sum to 1.
         strata: The target column that holds the class; None where samples have no class: they are then as of one.
         seed: Decides which samples go where.
+        near: The near-duplicates of each image (`near_duplicates.find_near`), if they were looked for.
 
     Raises:
         DataError: A class has too few groups to stand in every split, or no way was found to place them so.
@@ -49,7 +57,7 @@ def split_samples(table: SampleTable, fractions: Mapping[str, float], *, strata:
     table = table.sorted()
     classes = np.full(len(table), ALL) if strata is None else table.targets[strata]
     names, labels = np.unique(classes, return_inverse=True)
-    _, blocks = np.unique(_blocks(table), return_inverse=True)
+    blocks = find_blocks(table, near)
     counts = np.zeros((blocks.max(initial=-1) + 1, len(names)))
     np.add.at(counts, (blocks, labels), 1)
     _check_sizes(names.tolist(), counts, list(wanted))
@@ -66,8 +74,11 @@ def split_samples(table: SampleTable, fractions: Mapping[str, float], *, strata:
     return table.with_columns(split=text_column(list(wanted))[placement.home[blocks]])
 
 
-def _blocks(table: SampleTable) -> list[int]:
-    """Numbers the sets of samples that must not be parted: the same group, or the same file content."""
+def find_blocks(table: SampleTable, near: Mapping[str, Collection[str]] | None = None) -> Indices:
+    """Numbers, from 0, the sets of samples that must not be parted: int64 of shape (len(table),).
+
+    A set shares a group, the content of a file, or a look; so do two sets that have a sample in common.
+    """
     parent = list(range(len(table)))
 
     def root(i: int) -> int:
@@ -81,7 +92,13 @@ def _blocks(table: SampleTable) -> list[int]:
         for key in (("group", group), ("content", content)):
             if key[1]:
                 parent[root(i)] = root(first.setdefault(key, i))
-    return [root(i) for i in range(len(table))]
+    row_of = dict(zip(table.pixels, range(len(table)), strict=True))
+    for pixels, alike in (near or {}).items():
+        for other in alike:
+            if pixels in row_of and other in row_of:
+                parent[root(row_of[pixels])] = root(row_of[other])
+    numbers: Indices = np.unique([root(i) for i in range(len(table))], return_inverse=True)[1]
+    return numbers
 
 
 def _check_sizes(names: Sequence[str], counts: Floats, wanted: Sequence[str]) -> None:
@@ -90,9 +107,9 @@ def _check_sizes(names: Sequence[str], counts: Floats, wanted: Sequence[str]) ->
     if small:
         shown = ", ".join(f"'{name}' has {counted(n, 'group')}" for name, n in small)
         raise DataError(
-            f"data.split: every class needs at least {len(wanted)} groups (or single images; identical files count "
-            f"once), one for each of {', '.join(wanted)}; {shown}. Add images, leave the class out with "
-            "`data.classes`, or set the fraction of a split to 0."
+            f"data.split: every class needs at least {len(wanted)} groups (or single images; identical files and "
+            f"near-duplicates count once), one for each of {', '.join(wanted)}; {shown}. Add images, leave the class "
+            "out with `data.classes`, or set the fraction of a split to 0."
         )
 
 

@@ -59,6 +59,19 @@ def build_network(config: ModelConfig, *, image_size: tuple[int, int], output: k
     return Network(config, image_size, backbone, []).with_new_head(output)
 
 
+def load_pretrained(network: Network) -> str | None:
+    """Gives the backbone the weights of the file that the settings name, if they name one.
+
+    Returns:
+        Where the weights come from, in words; None if the settings name no file.
+
+    Raises:
+        ConfigError: The file cannot be used.
+    """
+    load = getattr(registry.load(registry.MODELS, network.config.name), "load_pretrained", None)
+    return load(network.backbone, network.config) if load else None
+
+
 def describe_model(model: keras.Model) -> dict[str, Any]:
     """Returns the table of layers (nested ones too) and the parameter counts, as `model.json` holds them."""
     layers = []

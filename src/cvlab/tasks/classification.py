@@ -8,13 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from cvlab.config import EvaluateConfig, Settings, TaskConfig
+from cvlab.config_values import NotNegative
+from cvlab.data import sampling
 from cvlab.data.samples import CLASS, SampleTable
 from cvlab.data.source import Labels
 from cvlab.errors import ConfigError, DataError, did_you_mean
 from cvlab.metrics import classification as metrics
+from cvlab.metrics.binary import binary_metrics
+from cvlab.metrics.operating_point import OperatingPoint, check_rule, choose, find_positive_class
+from cvlab.run_folder import Json
+from cvlab.tasks.pictures import Pictures, of_classes
 
 if TYPE_CHECKING:
     import keras
@@ -47,6 +53,23 @@ class CrossEntropy(Settings):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
+class Focal(Settings):
+    """(1 - p)^gamma times the cross-entropy, p the score of the true class (Lin et al. 2017).
+
+    `alpha` is the weight of the positive class of a sigmoid, 1 - alpha that of the other one.
+    """
+
+    name: Literal["focal"] = "focal"
+    gamma: NotNegative = 2.0
+    alpha: Annotated[float, Field(gt=0, lt=1)] | None = None
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+def _named(loss: Any) -> Any:
+    """A loss without a name is cross-entropy: `{label_smoothing: 0.1}`."""
+    return {"name": "cross_entropy", **loss} if isinstance(loss, dict) else loss
+
+
 class Config(TaskConfig):
     """Settings of `classification`.
 
@@ -59,7 +82,22 @@ class Config(TaskConfig):
     name: Literal["classification"] = "classification"
     output: Literal["softmax", "sigmoid"] = "softmax"
     class_weights: Annotated[Any, BeforeValidator(_weights), WithJsonSchema(_WEIGHTS_SCHEMA)] = None
-    loss: CrossEntropy = CrossEntropy()
+    loss: Annotated[CrossEntropy | Focal, Field(discriminator="name"), BeforeValidator(_named)] = CrossEntropy()
+
+    @model_validator(mode="after")
+    def _one_alpha(self) -> Config:
+        alpha = getattr(self.loss, "alpha", None)
+        if alpha is not None and self.output == "softmax":
+            raise ValueError(
+                f"received `loss.alpha: {alpha:g}`, which weighs the two classes of a sigmoid, with `output: softmax`. "
+                "Weigh the classes with `class_weights`"
+            )
+        if alpha is not None and self.class_weights == "balanced":
+            raise ValueError(
+                f"received `loss.alpha: {alpha:g}` with `class_weights: balanced`, which would weigh the classes "
+                "twice. Keep one"
+            )
+        return self
 
 
 def build(config: Config, labels: Labels) -> Classification:
@@ -124,9 +162,13 @@ class Classification:
         return keras.layers.Dense(units, activation=self.config.output, dtype="float32", name="output")
 
     def loss(self) -> keras.losses.Loss:
-        """Categorical or binary cross-entropy."""
+        """Categorical or binary cross-entropy, or focal loss."""
         import keras
 
+        if isinstance(self.config.loss, Focal):
+            from cvlab.tasks.losses import FocalCrossEntropy
+
+            return FocalCrossEntropy(**self.config.loss.model_dump(exclude={"name"}))
         smoothing = self.config.loss.label_smoothing
         if self._sigmoid:
             return keras.losses.BinaryCrossentropy(label_smoothing=smoothing)
@@ -157,15 +199,9 @@ class Classification:
 
     def class_weights(self, table: SampleTable) -> dict[str, float] | None:
         """The weight of each class in the loss, from the training samples in `table`; balanced is n / (k n_c)."""
-        if isinstance(self.config.class_weights, dict):
-            return {name: float(self.config.class_weights[name]) for name in self.class_names}
-        if self.config.class_weights is None:
-            return None
         counts = np.bincount(self.labels(table), minlength=len(self.class_names))
-        return {
-            name: float(len(table) / (len(self.class_names) * count))
-            for name, count in zip(self.class_names, counts, strict=True)
-        }
+        found = dict(zip(self.class_names, counts.tolist(), strict=True))
+        return sampling.class_weights(self.config.class_weights, found)
 
     def sample_weights(self, table: SampleTable) -> np.ndarray | None:
         """The weight of each sample's class."""
@@ -189,19 +225,37 @@ class Classification:
             table.sample_id, table.group, self.labels(table), self.scores(outputs), self.class_names
         )
 
-    def metrics(self, predictions: Path, evaluate: EvaluateConfig) -> dict[str, Any]:
-        """Every classification metric of a predictions table."""
-        return metrics.classification_metrics(metrics.read_predictions(predictions), top_k=evaluate.top_k)
+    def check_evaluation(self, evaluate: EvaluateConfig, table: SampleTable) -> None:
+        """The positive class must be one of the classes, and validation hold what the threshold is chosen by.
 
-    def picture_titles(self, outputs: np.ndarray, table: SampleTable) -> list[str]:
-        """`truth` where the prediction is right, else `truth -> prediction`, with the score of the prediction."""
-        scores = self.scores(outputs)
-        titles = []
-        for truth, row in zip(table.targets[CLASS], scores, strict=True):
-            predicted = self.class_names[int(row.argmax())]
-            arrow = truth if predicted == truth else f"{truth} → {predicted}"
-            titles.append(f"{arrow} {row.max():.2f}")
-        return titles
+        Raises:
+            ConfigError: There is no such class.
+            DataError: Validation lacks the positive class, or has nothing else.
+        """
+        name = find_positive_class(self.class_names, evaluate)
+        if name is not None:
+            positive = table.of_split("val").targets[CLASS] == name
+            check_rule(evaluate.threshold, name, positives=int(positive.sum()), negatives=int((~positive).sum()))
+
+    def operating_point(self, predictions: Path, evaluate: EvaluateConfig) -> Json | None:
+        """The threshold of the positive class; None where there is no such class."""
+        point = choose(metrics.read_predictions(predictions), evaluate)
+        return None if point is None else point.to_json()
+
+    def metrics(self, predictions: Path, evaluate: EvaluateConfig, point: Json | None = None) -> dict[str, Any]:
+        """Every classification metric of a predictions table, and `binary`, its metrics at the operating point."""
+        p = metrics.read_predictions(predictions)
+        found = metrics.classification_metrics(p, top_k=evaluate.top_k)
+        if point is None:
+            return found
+        at = OperatingPoint.from_json(point)
+        positive, score = at.of(p)
+        return {**found, "binary": binary_metrics(positive, score, threshold=at.threshold)}
+
+    def pictures(self, predictions: Path, table: SampleTable, point: Json | None) -> Pictures:
+        """The most confident right and wrong predictions; of two classes also those nearest the threshold."""
+        at = None if point is None else OperatingPoint.from_json(point)
+        return of_classes(metrics.read_predictions(predictions), at, one_output=self._sigmoid)
 
     def picture_names(self, table: SampleTable) -> list[str]:
         """The class of each sample."""

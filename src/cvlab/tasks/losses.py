@@ -8,6 +8,8 @@ import keras
 
 # The variance below which a batch counts as constant: a spread of 1e-3 changes the concordance by 0.5 %.
 EPSILON = 1e-8
+# How near to 1 a score counts in the focal factor: the gradient of a power below 1 is infinite at 0.
+SMALLEST_DISTANCE = 1e-7
 PACKAGE = "cvlab"
 
 
@@ -33,6 +35,54 @@ class ConcordanceLoss(keras.losses.Loss):
         spread = ops.mean(ops.square(truth), axis=0) + ops.mean(ops.square(prediction), axis=0)
         apart = ops.square(truth_mean - prediction_mean)
         return 1.0 - ops.mean(2.0 * covariance / (spread + apart + EPSILON))
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class FocalCrossEntropy(keras.losses.Loss):
+    """(1 - p)^gamma times the cross-entropy of a sample, p the score of its true class (Lin et al. 2017).
+
+    With a sigmoid, `alpha` also multiplies the loss of samples of the second class, and 1 - alpha that of the first.
+    Label smoothing changes the cross-entropy alone. A sigmoid and a softmax over two classes have the same loss.
+
+    Keras' own focal losses equal it where scores are not extreme. They are not used, since their gradient is no
+    number where p is 1 and gamma below 1, and since the categorical one is flat where p is below 1e-7; here gamma 0
+    is Keras' cross-entropy, value and gradient. 1 - p is taken as at least 1e-7.
+
+    Args:
+        gamma: 0 or more; the higher, the less count samples that are predicted well.
+        alpha: Above 0 and below 1; None for equal weights.
+        label_smoothing: The share of the truth that is moved to all classes evenly.
+        name: Of the loss.
+        **kwargs: Those of every loss of Keras.
+    """
+
+    def __init__(
+        self,
+        gamma: float = 2.0,
+        alpha: float | None = None,
+        label_smoothing: float = 0.0,
+        name: str = "focal",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name=name, **(kwargs | {"dtype": "float32"}))
+        self.gamma, self.alpha, self.label_smoothing = gamma, alpha, label_smoothing
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """The loss of each sample, (batch,); `y_true` and `y_pred` are (batch, 1), or (batch, classes) one-hot."""
+        ops = keras.ops
+        binary = y_pred.shape[-1] == 1
+        entropy_of = keras.losses.binary_crossentropy if binary else keras.losses.categorical_crossentropy
+        entropy = entropy_of(y_true, y_pred, label_smoothing=self.label_smoothing)
+        score = ops.sum(y_true * y_pred + (1 - y_true) * (1 - y_pred) if binary else y_true * y_pred, axis=-1)
+        factor = ops.power(ops.maximum(1 - score, SMALLEST_DISTANCE), self.gamma)
+        if self.alpha is not None:
+            factor *= ops.sum(y_true * self.alpha + (1 - y_true) * (1 - self.alpha), axis=-1)
+        return factor * entropy
+
+    def get_config(self) -> dict[str, Any]:
+        """What a saved model keeps of it."""
+        own = {"gamma": self.gamma, "alpha": self.alpha, "label_smoothing": self.label_smoothing}
+        return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

@@ -15,6 +15,8 @@ from cvlab.data.samples import SPLITS, SampleTable
 from cvlab.data.source import Labels
 from cvlab.errors import ConfigError, DataError, did_you_mean
 from cvlab.metrics import regression as metrics
+from cvlab.run_folder import Json
+from cvlab.tasks.pictures import Pictures, of_numbers
 from cvlab.text import printable
 
 if TYPE_CHECKING:
@@ -173,10 +175,30 @@ class Regression:
         """One row a sample: id, group, truth and prediction of each target."""
         return metrics.predictions_csv(table.sample_id, table.group, self.labels(table), outputs, self.targets)
 
-    def metrics(self, predictions: Path, evaluate: EvaluateConfig) -> dict[str, Any]:
+    def check_evaluation(self, evaluate: EvaluateConfig, table: SampleTable) -> None:
+        """Numbers have no positive class and no threshold.
+
+        Raises:
+            ConfigError: One was given.
+        """
+        default, names = EvaluateConfig(), ("positive_class", "threshold")
+        given = [name for name in names if getattr(evaluate, name) != getattr(default, name)]
+        if given:
+            raise ConfigError([f"evaluate.{name}: regression has no classes; leave it out." for name in given])
+
+    def operating_point(self, predictions: Path, evaluate: EvaluateConfig) -> Json | None:
+        """None: nothing is chosen on validation."""
+        return None
+
+    def metrics(self, predictions: Path, evaluate: EvaluateConfig, point: Json | None = None) -> dict[str, Any]:
         """Every regression metric of a predictions table."""
         loss = self.config.loss.model_dump()
         return metrics.regression_metrics(metrics.read_predictions(predictions), loss=loss)
+
+    def pictures(self, predictions: Path, table: SampleTable, point: Json | None) -> Pictures:
+        """The largest errors."""
+        p = metrics.read_predictions(predictions)
+        return of_numbers(p, self.picture_titles(p.predicted, table))
 
     def picture_titles(self, outputs: np.ndarray, table: SampleTable) -> list[str]:
         """`target truth → prediction`, a line for each of the first three targets."""

@@ -11,6 +11,8 @@ import numpy as np
 from cvlab.config import EvaluateConfig
 from cvlab.data.samples import SampleTable
 from cvlab.data.source import Labels
+from cvlab.run_folder import Json
+from cvlab.tasks.pictures import Pictures
 
 if TYPE_CHECKING:
     import keras
@@ -50,11 +52,21 @@ class Task(Protocol):
     def predictions_csv(self, outputs: np.ndarray, table: SampleTable) -> str:
         """The predictions table as text."""
 
-    def metrics(self, predictions: Path, evaluate: EvaluateConfig) -> dict[str, Any]:
-        """Every metric of a predictions table, in the form of `metrics.json`."""
+    def check_evaluation(self, evaluate: EvaluateConfig, table: SampleTable) -> None:
+        """Refuses settings of the evaluation that do not fit the data, before any training.
 
-    def picture_titles(self, outputs: np.ndarray, table: SampleTable) -> list[str]:
-        """A short title for the picture of each sample: truth and prediction."""
+        Raises:
+            CvlabError: What is wrong; `table` holds the samples of all splits.
+        """
+
+    def operating_point(self, predictions: Path, evaluate: EvaluateConfig) -> Json | None:
+        """What is chosen from the predictions of validation, as `operating_point.json` holds it; None for nothing."""
+
+    def metrics(self, predictions: Path, evaluate: EvaluateConfig, point: Json | None = None) -> dict[str, Any]:
+        """Every metric of a predictions table, in the form of `metrics.json`; `point` is the operating point."""
+
+    def pictures(self, predictions: Path, table: SampleTable, point: Json | None) -> Pictures:
+        """What to show of a predictions table; `table` holds the same samples in the same order."""
 
     def picture_names(self, table: SampleTable) -> list[str]:
         """A short title for the picture of each sample: its truth."""

@@ -1,0 +1,114 @@
+"""The pool of a stage: its samples read, decoded and compared with each other, then split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cvlab.config import SplitConfig, StageConfig
+from cvlab.console import Console
+from cvlab.data.cache import ImageCache
+from cvlab.data.checks import check_left, check_readable, noted_in
+from cvlab.data.decoded import cache_dir, open_images, unreadable
+from cvlab.data.findings import far_from_wanted, strata
+from cvlab.data.fingerprint import content_hashes
+from cvlab.data.near_duplicates import Looks, Near, find_near, looks_of
+from cvlab.data.samples import SampleTable, text_column
+from cvlab.data.source import LoadedSource
+from cvlab.data.split import split_samples
+from cvlab.errors import DataError
+
+DEFAULT_FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The readable samples of a stage, not yet split.
+
+    Attributes:
+        table: The samples.
+        source: What the source found.
+        cache: Their decoded images.
+        unreadable: The files that are left out, with the reasons.
+        looks: The perceptual hashes of the images; None where near-duplicates are not looked for.
+        near: The near-duplicates of each image, in this stage and those before.
+    """
+
+    table: SampleTable
+    source: LoadedSource
+    cache: ImageCache
+    unreadable: list[str]
+    looks: Looks | None
+    near: Near
+
+
+def read_pool(
+    source: LoadedSource, stage: StageConfig, console: Console, earlier: list[Looks], stops: list[str] | None
+) -> Pool:
+    """Reads and decodes the samples of a stage; adds their looks to those of `earlier` stages.
+
+    Files that are no images go before the split: broken downloads are often identical, and would tie the groups
+    that they stand in together.
+    """
+    config, table = stage.data, source.table
+    hashes = content_hashes([Path(path) for path in table.path], cache_dir=cache_dir(config), console=console)
+    table = table.with_columns(content=text_column(hashes), stage=text_column([stage.name] * len(table)))
+    cache = open_images(table, config, console)
+    bad = unreadable(table, cache, places=source.places)
+    with noted_in(stops):
+        check_readable([*bad.values()], len(table), config)
+    left = table.take(np.array([row not in bad for row in range(len(table))]))
+    # An audit ends here too where nothing is left.
+    with noted_in(stops if len(left) else None):
+        check_left(sorted({*strata(table, source)} - {*strata(left, source)}), [*bad.values()], len(table))
+    if config.near_duplicate_distance is None:
+        return Pool(left, source, cache, [*bad.values()], None, {})
+    looks = looks_of(cache)
+    near = find_near(looks.with_others(earlier), config.near_duplicate_distance)
+    earlier.append(looks)
+    return Pool(left, source, cache, [*bad.values()], looks, near)
+
+
+def split_pool(pool: Pool, split: SplitConfig, seed: int, notes: list[str]) -> SampleTable:
+    """Splits the samples, or takes a split as it is; cuts validation off the training samples where there is none."""
+    if pool.table.split[0]:
+        return _complete_split(pool, split, seed)
+    fractions = _fractions(split)
+    table = split_samples(pool.table, fractions, strata=pool.source.strata, seed=seed, near=pool.near)
+    notes += far_from_wanted(table, fractions, pool.source)
+    return table
+
+
+def _fractions(split: SplitConfig) -> dict[str, float]:
+    if split.train is None and split.test is None:
+        if split.val is None:
+            return DEFAULT_FRACTIONS
+        return {"train": 1 - split.val, "val": split.val, "test": 0.0}
+    return {"train": split.train or 0.0, "val": split.val or 0.0, "test": split.test or 0.0}
+
+
+def _complete_split(pool: Pool, split: SplitConfig, seed: int) -> SampleTable:
+    table, source = pool.table, pool.source
+    if split.train is not None or split.test is not None:
+        raise DataError(
+            "data.split: the data are split already (train, val, test), so fractions mean nothing here. Remove "
+            f"`train` and `test` from data.split, or {source.to_merge}."
+        )
+    has_val = bool((table.split == "val").any())
+    if has_val and split.val is not None:
+        raise DataError("data.split.val: there are validation samples already; remove `val` from data.split.")
+    if has_val:
+        return table
+    if split.val is None:
+        raise DataError(
+            "data: there are no validation samples (val). Add some, or cut a share off the training samples with "
+            f"`data.split.val=0.1`, or {source.to_merge}."
+        )
+    training = table.split == "train"
+    shares = {"train": 1 - split.val, "val": split.val}
+    cut = split_samples(table.take(training), shares, strata=source.strata, seed=seed, near=pool.near)
+    column = table.split.copy()
+    column[training] = cut.split
+    return table.with_columns(split=column)

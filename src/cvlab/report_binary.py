@@ -1,0 +1,198 @@
+"""The part of a classification's report that is about one class against the rest, at the operating point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from cvlab.errors import RunFolderError, counted
+from cvlab.metrics.binary import Counts, binary_metrics, over_thresholds
+from cvlab.metrics.classification_table import ClassificationPredictions
+from cvlab.metrics.operating_point import OperatingPoint, threshold_text
+from cvlab.plots_binary import SIZE, Scored, precision_recall_with_point, roc_with_point
+from cvlab.report_record import RunRecord
+from cvlab.report_text import code, md, number, table
+from cvlab.run_folder import read_json
+
+Cell = dict[str, Any]
+Predictions = dict[str, ClassificationPredictions]
+Figure = tuple[str, tuple[float, float], Callable[[Axes], Axes]]
+
+LABELS = {
+    "sensitivity": "sensitivity (recall)",
+    "specificity": "specificity",
+    "ppv": "positive predictive value (precision)",
+    "npv": "negative predictive value",
+    "positive_likelihood_ratio": "positive likelihood ratio",
+    "negative_likelihood_ratio": "negative likelihood ratio",
+    "balanced_accuracy": "balanced accuracy",
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "mcc": "Matthews correlation",
+    "roc_auc": "ROC AUC",
+    "average_precision": "average precision",
+    "prevalence": "prevalence (share of positives)",
+}
+OVER_THRESHOLDS = {
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "balanced_accuracy": "balanced accuracy",
+    "f1": "F1",
+    "mcc": "MCC",
+}
+RULES = {
+    "youden": "the largest sensitivity + specificity - 1",
+    "f1": "the largest F1",
+    "sensitivity": "the largest threshold that reaches this sensitivity",
+    "specificity": "the smallest threshold that reaches this specificity",
+}
+NO_RESULTS = ("train", "train-augmented")
+GALLERIES = {
+    "confident_right": "Most confident right predictions",
+    "confident_wrong": "Most confident wrong predictions",
+    "near_threshold": "Predictions nearest the threshold",
+}
+
+
+def read_point(record: RunRecord, predictions: Predictions) -> OperatingPoint | None:
+    """Returns the operating point of a run; None where it has none.
+
+    Raises:
+        RunFolderError: The file is damaged, or does not belong to the predictions.
+    """
+    path = record.run.operating_point
+    if not path.is_file():
+        return None
+    point = OperatingPoint.from_json(read_json(path))
+    for split, p in predictions.items():
+        counts = Counts.at(*point.of(p), point.threshold)
+        if split == point.split and any(point.values[name]["value"] != count for name, count in vars(counts).items()):
+            raise RunFolderError(
+                f"{path}: was chosen from other predictions than {record.run.predictions(split)} holds. "
+                f"Run `cvlab evaluate {record.run.path}` again."
+            )
+    return point
+
+
+def binary_sections(
+    record: RunRecord, point: OperatingPoint | None, predictions: Predictions, shown: str
+) -> dict[str, list[str]]:
+    """Returns the sections on the operating point; `shown` is the split that the report is about."""
+    if point is None:
+        missing = len(predictions[shown].class_names) == 2
+        hint = f"There is no operating point yet; {code(f'cvlab evaluate {record.run.path}')} chooses it on validation."
+        return {"At the operating point": [hint] if missing else []}
+    scored = {split: _scored(p, point) for split, p in predictions.items() if split not in NO_RESULTS}
+    rows = [[label, *(_number(one.cells[name]) for one in scored.values())] for name, label in LABELS.items()]
+    names = predictions[shown].class_names
+    rest = next(name for name in names if name != point.positive_class) if len(names) == 2 else "another class"
+    return {
+        "At the operating point": [
+            _sentence(point),
+            _two_by_two(scored[shown].cells, point.positive_class, rest, shown),
+            table(["metric", *map(md, scored)], rows),
+        ],
+        f"Over thresholds ({shown})": [_thresholds(scored[shown], point.threshold)],
+    }
+
+
+def _sentence(point: OperatingPoint) -> str:
+    threshold = threshold_text(point.threshold)
+    said = f"**{md(point.positive_class)}** is predicted where its score is at least **{threshold}**."
+    if not point.is_chosen:
+        return f"{said} The configuration gives this threshold (`evaluate.threshold`); it was not fitted to any data."
+    kind = next(iter(point.rule)) if isinstance(point.rule, dict) else str(point.rule)
+    return (
+        f"{said} This threshold was chosen on {counted(point.samples, 'sample')} of **{md(point.split)}** "
+        f"by the rule {code(point.rule_text)} ({RULES[kind]}) and applied unchanged to all others."
+    )
+
+
+def _two_by_two(cells: Mapping[str, Cell], positive: str, rest: str, split: str) -> str:
+    tp, fp, fn, tn = (cells[name]["value"] for name in ("tp", "fp", "fn", "tn"))
+    head = [f"{md(split)}: {counted(tp + fp + fn + tn, 'image')}", f"predicted {md(positive)}", f"predicted {md(rest)}"]
+    rows = [
+        [f"truth {md(positive)}", f"{tp:,} found (true positives)", f"{fn:,} missed (false negatives)"],
+        [f"truth {md(rest)}", f"{fp:,} false alarms (false positives)", f"{tn:,} cleared (true negatives)"],
+    ]
+    return table(head, rows, text_columns=3)
+
+
+def _thresholds(scored: Scored, chosen: float) -> str:
+    """The table over thresholds; the chosen one is bold."""
+    shown = {step / 20: f"{step / 20:.2f}" for step in range(1, 20)} | {chosen: threshold_text(chosen)}
+    rows = []
+    for threshold, cells in over_thresholds(scored.positive, scored.score, sorted(shown)).items():
+        called = cells["tp"]["value"] + cells["fp"]["value"]
+        row = [shown[threshold], *(_short(cells[name]) for name in OVER_THRESHOLDS), f"{called:,}"]
+        rows.append([f"**{text}**" for text in row] if threshold == chosen else row)
+    return table(["threshold", *OVER_THRESHOLDS.values(), "predicted positive"], rows)
+
+
+def _number(cell: Cell) -> str:
+    infinite = cell["value"] is None and cell["reason"].startswith("infinite: ")
+    return f"infinite ({md(cell['reason'].removeprefix('infinite: '))})" if infinite else number(cell)
+
+
+def _short(cell: Cell) -> str:
+    return "undefined" if cell["value"] is None else f"{cell['value']:.3f}"
+
+
+def binary_figures(point: OperatingPoint | None, predictions: Predictions, shown: str) -> dict[str, Figure]:
+    """Returns caption, size and drawing of each figure by the name of its file; none without an operating point.
+
+    Of two classes they take the place of the curves of each class against the rest: these would show all twice.
+    """
+    if point is None:
+        return {}
+    splits = [split for split in dict.fromkeys((shown, point.split)) if split in predictions]
+    scored = {split: _scored(predictions[split], point) for split in splits}
+    settings: dict[str, Any] = {
+        "threshold": threshold_text(point.threshold),
+        "positive_class": point.positive_class,
+    }
+    suffix = "" if len(predictions[shown].class_names) == 2 else "_operating_point"
+    return {
+        f"roc{suffix}": (
+            "ROC curve with the operating point",
+            SIZE,
+            lambda ax: roc_with_point(scored, **settings, ax=ax),
+        ),
+        f"precision_recall{suffix}": (
+            "precision-recall curve with the operating point",
+            SIZE,
+            lambda ax: precision_recall_with_point(scored, **settings, ax=ax),
+        ),
+    }
+
+
+def _scored(p: ClassificationPredictions, point: OperatingPoint) -> Scored:
+    positive, score = point.of(p)
+    return Scored(positive, score, binary_metrics(positive, score, threshold=point.threshold))
+
+
+def gallery_section(record: RunRecord) -> list[str]:
+    """Returns the pictures of telling predictions that evaluation drew, and what their heat maps show."""
+    run = record.run
+    found = {name: caption for name, caption in GALLERIES.items() if (run.pictures / f"{name}.png").is_file()}
+    if not found:
+        return []
+    pictures = [f"![{caption}]({run.pictures.name}/{name}.png)" for name, caption in found.items()]
+    return [*_about_heat_maps(record), *pictures]
+
+
+def _about_heat_maps(record: RunRecord) -> list[str]:
+    if not record.run.heat_maps.is_file():
+        return []
+    where = read_json(record.run.heat_maps)
+    rows, columns = where["size"]
+    return [
+        "Beside each image stands its heat map (Grad-CAM, Selvaraju et al. 2017): bright is where the last convolution "
+        f"({code(where['layer'])}, {rows} x {columns} places) saw what raises the {md(where['explains'])} of the "
+        "predicted class, scaled to the strongest place of each image; where no place is bright, nothing raises it. "
+        "A heat map shows where the network looked, not whether it was right to."
+    ]
