@@ -223,7 +223,9 @@ def test_efficientnet_from_a_path_gives_what_keras_gives_with_imagenet(
         patch.setattr(file_utils, "get_file", lambda *_, **__: "")
         patch.setattr(keras.Model, "load_weights", lambda *_: None)
         keras_own = keras.applications.EfficientNetB0(include_top=False, weights="imagenet", input_shape=(32, 32, 3))
-    keras_own.get_layer("normalization").set_weights([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225], 0])
+    keras_own.get_layer("normalization").set_weights(
+        [*np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]), np.array(0)]
+    )
     finish_loading(keras_own)
     for layer in keras_own.layers:
         if isinstance(layer, keras.layers.BatchNormalization):

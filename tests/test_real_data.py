@@ -85,7 +85,7 @@ def test_a_random_split_of_the_faces_shares_persons(real_data: Path) -> None:
     found, stops = pool_of(real_data / "faces")
     assert stops == []
     assert len(found.persons) > 50
-    assert any(text.startswith("George_W_Bush: 63 files in train and val and test") for text in found.persons)
+    assert any(text.endswith(": 63 files in train and val and test") for text in found.persons)
     assert found.near == []
     assert len(found.misnamed) == 1
 
@@ -94,7 +94,7 @@ def test_identical_chest_films_and_planted_copies_are_found(real_data: Path, tmp
     found, _ = pool_of(real_data / "chest_xray")
     assert len(found.copies) == 3
     assert found.near == []
-    planted = []
+    planted: list[str] = []
     for label in ("NORMAL", "PNEUMONIA"):
         for split, size in (("train", 40), ("test", 20)):
             for path in sorted((real_data / "chest_xray" / split / label).iterdir())[:size]:

@@ -88,7 +88,8 @@ def test_the_threshold_and_where_it_comes_from(run: RunFolder) -> None:
     assert "chosen on 60 samples of **val** by the rule `{sensitivity: 0.9}`" in report
     with_point(run)
     report = write_report(run).read_text()
-    assert "at least **0.500**. The configuration gives this threshold" in report
+    assert "at least **0.500**; the other sections" in report
+    assert "The configuration gives this threshold (`evaluate.threshold`)" in report
 
 
 def test_the_table_over_thresholds_has_the_chosen_one_in_its_place(reported: RunFolder) -> None:

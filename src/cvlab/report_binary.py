@@ -102,7 +102,10 @@ def binary_sections(
 
 def _sentence(point: OperatingPoint) -> str:
     threshold = threshold_text(point.threshold)
-    said = f"**{md(point.positive_class)}** is predicted where its score is at least **{threshold}**."
+    said = (
+        f"**{md(point.positive_class)}** is predicted where its score is at least **{threshold}**; the other sections "
+        "go by the highest score instead."
+    )
     if not point.is_chosen:
         return f"{said} The configuration gives this threshold (`evaluate.threshold`); it was not fitted to any data."
     kind = next(iter(point.rule)) if isinstance(point.rule, dict) else str(point.rule)

@@ -22,7 +22,7 @@ from cvlab.text import printable
 
 # An image that is enlarged more than so many times in area is a thumbnail, or no picture at all.
 ENLARGED = 64
-# A name and a number: `Aaron_Peirsol_0002`, `00001280_004`, `IM-0115-0001`.
+# A name and a number: `Jane_Doe_0002`, `00001280_004`, `IM-0115-0001`.
 NAME_AND_NUMBER = r"(.+?)[_ .-]+\d+$"
 # How many such names there must be, which share of the files must share theirs, and what one name may hold.
 FEWEST_NAMES, LEAST_SHARED, LARGEST_NAME = 10, 0.05, 0.25
