@@ -190,3 +190,20 @@ def test_numbers_have_no_positive_class() -> None:
     ) as caught:
         task.check_evaluation(EvaluateConfig(positive_class="x", threshold=0.3), table_of([]))
     assert len(caught.value.problems) == 2
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        (["evaluate.positive_class=angr"], ConfigError, r"evaluate\.positive_class: .*did you mean 'anger'"),
+        (["data.classes=[happy, anger, sad]", "task.output=softmax", "evaluate.threshold=f1"], ConfigError, "3 classes"),
+    ],
+)
+def test_training_does_not_start_with_what_evaluation_would_refuse(
+    tmp_path: Path, settings: list[str], error: type[Exception], message: str
+) -> None:
+    config = write_toy(tmp_path, identities=5)
+    with pytest.raises(error, match=message):
+        run_toy(config, *TWO_CLASSES, *settings, parent=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()

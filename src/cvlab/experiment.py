@@ -12,7 +12,7 @@ from cvlab import runtime
 from cvlab.config import Experiment
 from cvlab.config_file import experiment_yaml, load_experiment
 from cvlab.console import Console
-from cvlab.data.prepare import data_json, prepare
+from cvlab.data.prepare import PreparedData, data_json, prepare
 from cvlab.data.samples import SampleTable, concatenate, samples_csv
 from cvlab.errors import counted
 from cvlab.evaluation import Evaluator
@@ -24,6 +24,7 @@ from cvlab.run_folder import RunFolder, read_json, write_json, write_text
 from cvlab.runtime import Machine
 from cvlab.sample_data import use_sample_data
 from cvlab.summary import print_summary
+from cvlab.tasks.task import Task
 from cvlab.training_run import TrainingRun
 from cvlab.training_state import TrainingState
 
@@ -48,7 +49,7 @@ def train(config: Path, overrides: Sequence[str], request: Request, *, sample: b
         experiment = use_sample_data(experiment, request.console)
     before = samples_before(experiment)
     data = prepare(experiment, request.console, before=before)
-    tasks = build_tasks(experiment, data.labels)
+    tasks = _tasks(experiment, data)
     machine = _start_machine(experiment, request)
     experiment = _with_precision(experiment, machine)
     run = RunFolder.create(parent, experiment.name)
@@ -73,7 +74,7 @@ def resume(run: RunFolder, overrides: Sequence[str], request: Request) -> RunFol
         data = prepare(experiment, console, before=before)
         if run.samples.is_file():
             check_same_data(run, data)
-        tasks = build_tasks(experiment, data.labels)
+        tasks = _tasks(experiment, data)
         machine = _start_machine(experiment, request)
         training = TrainingRun(run, experiment, data, tasks, machine, console)
         if training.is_trained(state) and _is_done(run) and run.best.is_file():
@@ -101,6 +102,13 @@ def evaluate(run: RunFolder, request: Request, *, split: str | None, folder: Pat
             evaluator.evaluate(None if split is None else [split])
     _print_results(run, experiment, request.console)
     request.console.say(f"Metrics: {run.metrics}\nNext: cvlab report {run.path}")
+
+
+def _tasks(experiment: Experiment, data: PreparedData) -> list[Task]:
+    """Makes the task of each stage; what evaluation would refuse in the end is refused before the training."""
+    tasks = build_tasks(experiment, data.labels)
+    tasks[-1].check_evaluation(experiment.evaluate, data.stages[-1].samples.table)
+    return tasks
 
 
 def _start_machine(experiment: Experiment, request: Request) -> Machine:

@@ -23,6 +23,7 @@ TASK_REPORTS = {
 SAMPLE_PICTURES = {
     "augmented.png": "training images after augmentation",
     "predictions.png": "predictions",
+    "worst_errors.png": "largest errors",
 }
 SYNTHETIC = "SYNTHETIC SAMPLE DATA"
 

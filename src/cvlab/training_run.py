@@ -76,6 +76,7 @@ class TrainingRun:
         """Removes what older weights of this run left: `best.keras` and its predictions exist for the final ones."""
         self.run.best.unlink(missing_ok=True)
         self.run.metrics.unlink(missing_ok=True)
+        self.run.operating_point.unlink(missing_ok=True)
         shutil.rmtree(self.run.predictions("test").parent, ignore_errors=True)
 
     def _write_best(self) -> None:
