@@ -10,7 +10,7 @@ from cvlab.config_file import load_experiment
 from cvlab.console import Console
 from cvlab.data.confounding import FEWEST, TELLING, told
 from cvlab.data.findings import strata
-from cvlab.data.near_duplicates import BITS
+from cvlab.data.near_duplicates import BITS, FREQUENCIES
 from cvlab.data.prepare import StageData, audit
 from cvlab.data.samples import CLASS, SPLITS
 from cvlab.data.stage_audit import NAME_AND_NUMBER, StageAudit, pair_text
@@ -135,7 +135,8 @@ def _same(names: Sequence[str]) -> str:
 
 def _near(found: StageAudit) -> str:
     if found.distance is None:
-        return "Near-duplicates: not looked for (data.near_duplicate_distance: null)"
+        reason = f"data.near_duplicate_distance is null, or images have less than {FREQUENCIES} pixels a side"
+        return f"Near-duplicates: not looked for ({reason})"
     title = f"Near-duplicates, pairs that differ in at most {found.distance} of {BITS} bits"
     return _list(title, map(pair_text, found.near))
 

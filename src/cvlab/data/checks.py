@@ -67,7 +67,7 @@ def check_leaks(leaks: Sequence[Leak], configs: Mapping[str, DataConfig]) -> Non
     if not stopped:
         return
     alike = any(leak.kind == NEAR_DUPLICATE for leak in stopped)
-    unlike = "If near-duplicates are different pictures: `data.near_duplicate_distance=8`, or null. " if alike else ""
+    unlike = "If near-duplicates are different pictures, lower `data.near_duplicate_distance`. " if alike else ""
     raise DataError(
         f"The gate stops this run: {counted(len(stopped), 'leak')} between splits or stages, which would make the "
         f"results look better than they are:\n{listing([str(leak) for leak in stopped])}\n"

@@ -42,12 +42,10 @@ class Looks:
     Attributes:
         keys: What was hashed, entries of `SampleTable.pixels`.
         words: uint64 of shape (len(keys), 4): 256 bits each, all zero for images that are nearly of one colour.
-        grid: How many frequencies there are down and across: 16 each, fewer for images of fewer pixels.
     """
 
     keys: tuple[str, ...]
     words: Words
-    grid: tuple[int, int]
 
     @property
     def of_one_colour(self) -> frozenset[str]:
@@ -55,14 +53,14 @@ class Looks:
         return frozenset(self.keys[row] for row in np.flatnonzero(~self.words.any(axis=1)))
 
     def with_others(self, others: Sequence[Looks]) -> Looks:
-        """Returns these hashes and those of other images, as far as they are of the same grid."""
+        """Returns these hashes and those of other images."""
         keys, words = [*self.keys], [self.words]
-        for other in [other for other in others if other.grid == self.grid]:
+        for other in others:
             known = {*keys}
             fresh = [row for row, key in enumerate(other.keys) if key not in known]
             keys += [other.keys[row] for row in fresh]
             words.append(other.words[fresh])
-        return Looks(tuple(keys), np.concatenate(words), self.grid)
+        return Looks(tuple(keys), np.concatenate(words))
 
 
 def looks_of(cache: ImageCache) -> Looks:
@@ -71,19 +69,17 @@ def looks_of(cache: ImageCache) -> Looks:
     The hash is the sign of the 16 x 16 lowest frequencies of the grey image's two-dimensional cosine transform
     (DCT-II), the lowest one left out (after Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash
     Functions", who takes 8 x 8, which is too few to tell X-ray films from each other). Recompression, another size
-    and another brightness change few of the signs.
+    and another brightness change few of the signs. Images need at least 16 pixels a side.
     """
-    height, width = cache.images.shape[1:3]
-    grid = (min(FREQUENCIES, height), min(FREQUENCIES, width))
     kept = None
     if isinstance(cache.images, np.memmap) and cache.images.filename is not None:
         kept = Path(cache.images.filename).with_name(f"looks-{VERSION}.npy")
     words = _read(kept, len(cache.images))
     if words is None:
-        words = _hashes(cache.images, grid)
+        words = _hashes(cache.images)
         _write(kept, words)
     keys = tuple(cache.row_of)
-    return Looks(keys, words[cache.rows(keys)], grid)
+    return Looks(keys, words[cache.rows(keys)])
 
 
 def _read(path: Path | None, count: int) -> Words | None:
@@ -103,22 +99,22 @@ def _write(path: Path | None, words: Words) -> None:
             np.save(temporary, words)
 
 
-def _hashes(images: npt.NDArray[np.uint8], grid: tuple[int, int]) -> Words:
+def _hashes(images: npt.NDArray[np.uint8]) -> Words:
     height, width = images.shape[1:3]
-    down, across = _cosines(height, grid[0]), np.kron(_cosines(width, grid[1]), _LUMA)
+    down, across = _cosines(height), np.kron(_cosines(width), _LUMA)
     bits = np.zeros((len(images), FREQUENCIES, FREQUENCIES), dtype=bool)
     for start in range(0, len(images), ROWS_AT_ONCE):
         rows = images[start : start + ROWS_AT_ONCE].reshape(-1, width * 3).astype(np.float32)
-        waves = np.einsum("kh,nhj->nkj", down, (rows @ across.T).reshape(-1, height, grid[1]), optimize=True)
+        waves = np.einsum("kh,nhj->nkj", down, (rows @ across.T).reshape(-1, height, FREQUENCIES), optimize=True)
         waves[:, 0, 0] = 0
-        visible = (np.abs(waves) > FAINT).sum(axis=(1, 2)) >= LEAST_VISIBLE * (grid[0] * grid[1] - 1)
-        bits[start : start + ROWS_AT_ONCE, : grid[0], : grid[1]] = (waves > FAINT) & visible[:, None, None]
+        visible = (np.abs(waves) > FAINT).sum(axis=(1, 2)) >= LEAST_VISIBLE * BITS
+        bits[start : start + ROWS_AT_ONCE] = (waves > FAINT) & visible[:, None, None]
     return np.packbits(bits.reshape(len(images), -1), axis=1).view(np.uint64)
 
 
-def _cosines(size: int, count: int) -> Floats:
-    """The `count` slowest cosine waves over `size` pixels, each scaled so that its product is a mean."""
-    phase = np.pi * np.arange(count)[:, None] * (np.arange(size) + 0.5) / size
+def _cosines(size: int) -> Floats:
+    """The slowest cosine waves over `size` pixels, each scaled so that its product is a mean."""
+    phase = np.pi * np.arange(FREQUENCIES)[:, None] * (np.arange(size) + 0.5) / size
     return (np.cos(phase) / size).astype(np.float32)
 
 
@@ -129,16 +125,14 @@ def find_near(looks: Looks, distance: int) -> dict[str, dict[str, int]]:
 
     Args:
         looks: The hashes.
-        distance: How many of 255 bits may differ; in proportion for images of less than 16 pixels a side.
+        distance: How many of 255 bits may differ.
 
     Raises:
         DataError: So many images are alike that there is no sense in it.
     """
     shown = np.flatnonzero(looks.words.any(axis=1))
-    bits = looks.grid[0] * looks.grid[1] - 1
-    most = distance * bits // BITS
     near: dict[str, dict[str, int]] = defaultdict(dict)
-    for one, two, differing in _pairs(looks.words[shown], most):
+    for one, two, differing in _pairs(looks.words[shown], distance):
         first, second = looks.keys[shown[one]], looks.keys[shown[two]]
         near[first][second] = near[second][first] = differing
     return dict(near)

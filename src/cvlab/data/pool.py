@@ -14,7 +14,7 @@ from cvlab.data.checks import check_left, check_readable, noted_in
 from cvlab.data.decoded import cache_dir, open_images, unreadable
 from cvlab.data.findings import far_from_wanted, strata
 from cvlab.data.fingerprint import content_hashes
-from cvlab.data.near_duplicates import Looks, Near, find_near, looks_of
+from cvlab.data.near_duplicates import FREQUENCIES, Looks, Near, find_near, looks_of
 from cvlab.data.samples import SampleTable, text_column
 from cvlab.data.source import LoadedSource
 from cvlab.data.split import split_samples
@@ -63,7 +63,7 @@ def read_pool(
     # An audit ends here too where nothing is left.
     with noted_in(stops if len(left) else None):
         check_left(sorted({*strata(table, source)} - {*strata(left, source)}), [*bad.values()], len(table))
-    if config.near_duplicate_distance is None:
+    if config.near_duplicate_distance is None or min(config.image_size) < FREQUENCIES:
         return Pool(left, source, cache, [*bad.values()], None, {})
     looks = looks_of(cache)
     near = find_near(looks.with_others(earlier), config.near_duplicate_distance)

@@ -172,7 +172,7 @@ def audit_stage(
         contradictory=[pair for pair in pairs if class_of.get(pair[1]) != class_of.get(pair[2])],
         persons=_persons(table, config),
         clues=find_clues(table, facts, source.labels.class_names, find_blocks(table, near)) if class_of else [],
-        distance=config.near_duplicate_distance,
+        distance=None if looks is None else config.near_duplicate_distance,
     )
 
 
