@@ -12,10 +12,14 @@ import pytest
 from cvlab.config import Experiment
 from cvlab.config_file import load_experiment
 from cvlab.console import Console
-from cvlab.data.prepare import prepare
+from cvlab.data.prepare import PreparedData, load_sources, prepare
 from cvlab.errors import DataError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+def prepared(settings: Experiment) -> PreparedData:
+    return prepare(settings, load_sources(settings), Console(io.StringIO()))
 
 
 def experiment(*overrides: str) -> Experiment:
@@ -27,7 +31,7 @@ def test_no_person_stands_in_two_splits_of_the_faces(real_data: Path) -> None:
         f"data.root={real_data / 'faces'}",
         r"data.split={train: 0.7, val: 0.15, test: 0.15, group_pattern: (.+)_\d+$}",
     ]
-    data = prepare(experiment(*words), Console(io.StringIO()))
+    data = prepared(experiment(*words))
     samples = data.stages[0].samples
     assert len(samples.table) == 1658
     splits = defaultdict(set)
@@ -47,8 +51,8 @@ def test_the_shipped_split_of_the_chest_films_is_stopped_by_the_gate(real_data: 
     pattern = r"^(person\d+|(?:NORMAL2-)?IM-\d+)"
     shipped = [f"data.root={real_data / 'chest_xray'}", "data.split.val=0.1", f"data.split.group_pattern={pattern}"]
     with pytest.raises(DataError, match=r"The gate stops this run: 24 leaks"):
-        prepare(experiment(*shipped), Console(io.StringIO()))
+        prepared(experiment(*shipped))
     merged = f"data.root=[{real_data / 'chest_xray' / 'train'}, {real_data / 'chest_xray' / 'test'}]"
-    data = prepare(experiment(merged, f"data.split.group_pattern={pattern}"), Console(io.StringIO()))
+    data = prepared(experiment(merged, f"data.split.group_pattern={pattern}"))
     assert data.leaks == []
     assert len(data.stages[0].samples.table) == 1160

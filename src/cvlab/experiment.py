@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cvlab import runtime
+from cvlab import checkpoint, runtime
 from cvlab.config import Experiment
 from cvlab.config_file import experiment_yaml, load_experiment
 from cvlab.console import Console
-from cvlab.data.prepare import data_json, prepare
+from cvlab.data.prepare import data_json, load_sources, prepare
 from cvlab.data.samples import SampleTable, concatenate, samples_csv
 from cvlab.errors import counted
 from cvlab.evaluation import Evaluator
@@ -47,15 +47,17 @@ def train(config: Path, overrides: Sequence[str], request: Request, *, sample: b
     if sample:
         experiment = use_sample_data(experiment, request.console)
     before = samples_before(experiment)
-    data = prepare(experiment, request.console, before=before)
-    tasks = build_tasks(experiment, data.labels)
+    sources = load_sources(experiment)
+    tasks = build_tasks(experiment, [source.labels for source in sources])
+    data = prepare(experiment, sources, request.console, before=before)
     machine = _start_machine(experiment, request)
     experiment = _with_precision(experiment, machine)
+    networks, weights = starting_networks(experiment, tasks)
     run = RunFolder.create(parent, experiment.name)
     write_text(run.config, experiment_yaml(experiment))
     training = TrainingRun(run, experiment, data, tasks, machine, request.console)
     with locked(run):
-        _carry_out(training, TrainingState(), before, request)
+        _carry_out(training, TrainingState(), networks, weights, before, request)
     return run
 
 
@@ -70,10 +72,11 @@ def resume(run: RunFolder, overrides: Sequence[str], request: Request) -> RunFol
         experiment = load_experiment(run.config, overrides)
         state = saved_state(run, experiment)
         before = samples_before(experiment, run)
-        data = prepare(experiment, console, before=before)
+        sources = load_sources(experiment)
+        tasks = build_tasks(experiment, [source.labels for source in sources])
+        data = prepare(experiment, sources, console, before=before)
         if run.samples.is_file():
             check_same_data(run, data)
-        tasks = build_tasks(experiment, data.labels)
         machine = _start_machine(experiment, request)
         training = TrainingRun(run, experiment, data, tasks, machine, console)
         if training.is_trained(state) and _is_done(run) and run.best.is_file():
@@ -81,7 +84,8 @@ def resume(run: RunFolder, overrides: Sequence[str], request: Request) -> RunFol
             return run
         stage = experiment.stages[state.stage].name
         console.say(f"Resuming {run.path} after epoch {state.epoch}, step {state.batch} of stage '{stage}'")
-        _carry_out(training, state, before, request)
+        networks, weights = starting_networks(experiment, tasks, initial=run.initial)
+        _carry_out(training, state, networks, weights, before, request)
     return run
 
 
@@ -118,14 +122,23 @@ def _with_precision(experiment: Experiment, machine: Machine) -> Experiment:
     return experiment.model_copy(update={"train": train_config})
 
 
-def _carry_out(training: TrainingRun, state: TrainingState, before: Sequence[SampleTable], request: Request) -> None:
+def _carry_out(
+    training: TrainingRun,
+    state: TrainingState,
+    networks: Sequence[Network],
+    weights: str,
+    before: Sequence[SampleTable],
+    request: Request,
+) -> None:
     """Trains the stages that are still to be trained, evaluates and reports."""
     run, experiment, console = training.run, training.experiment, training.console
     console.log_to(run.log)
     with ExitStack() as stack:
         stack.enter_context(training.status())
         _write_start(training, before, request)
-        networks, weights = starting_networks(run, experiment, training.tasks)
+        if not run.initial.is_file():
+            model = networks[0].connect(experiment.stages[0])
+            checkpoint.save_inference(run.initial, model, {"weights": weights})
         write_json(run.model, _model_json(networks, experiment))
         if state.has_begun:
             weights = f"those of the last save; the run began with {weights}"

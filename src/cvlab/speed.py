@@ -9,7 +9,7 @@ INPUT_BOUND = 0.10
 
 
 def waiting_share(history: Sequence[Mapping[str, Any]]) -> float | None:
-    """Returns the share of the training time, 0 to 1, in which the network waited for images.
+    """Returns the share of the training time, 0 to 1, in which the network waited for images, in its steps.
 
     Args:
         history: The epochs (the lines of `metrics.jsonl`), with their `seconds` and their share `waiting`.
@@ -34,7 +34,7 @@ def verdict(history: Sequence[Mapping[str, Any]], *, augmented: bool, precision:
     share = waiting_share(history)
     if share is None:
         return ""
-    waited = f"{share:.0%} of the training time went to waiting for images"
+    waited = f"{share:.0%} of the time of the steps went to waiting for images"
     if share >= INPUT_BOUND:
         return f"Input-bound: {waited}. To change it: {_faster_input(augmented=augmented)}."
     return f"Compute-bound: {waited}. To change it: {_faster_network(precision=precision, device=device)}."

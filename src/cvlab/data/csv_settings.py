@@ -86,10 +86,13 @@ def _delimiter(value: str) -> str:
     raise ValueError("expected one character, such as ',' or ';'")
 
 
-def _distinct(values: list[float]) -> list[float]:
-    if len(set(values)) < len(values):
+def _missing(value: Any) -> Any:
+    fits = isinstance(value, list) and all(entry == "" or type(entry) in (int, float) for entry in value)
+    if not fits:
+        raise ValueError("expected a list of numbers, with '' for empty cells")
+    if len(set(value)) < len(value):
         raise ValueError("expected every entry once")
-    return values
+    return value
 
 
 ColumnSetting = Annotated[str | int, BeforeValidator(_column)]
@@ -97,7 +100,7 @@ Tables = Annotated[dict[str, AbsolutePath] | list[AbsolutePath], BeforeValidator
 Header = Annotated[bool | Literal["auto"], BeforeValidator(_header)]
 Delimiter = Annotated[str, AfterValidator(_delimiter)]
 Classes = Annotated[dict[str, Annotated[str, Field(min_length=1)]], BeforeValidator(_classes)]
-Numbers = Annotated[list[float], AfterValidator(_distinct)]
+Missing = Annotated[list[float | Literal[""]], BeforeValidator(_missing)]
 
 
 class Columns(Settings):

@@ -14,11 +14,12 @@ from cvlab.config import DataConfig, Experiment, SplitConfig
 from cvlab.console import Console
 from cvlab.data.audit import Leak, find_collisions, find_leaks
 from cvlab.data.augment_bias import find_bias
+from cvlab.data.cache import ImageCache
 from cvlab.data.decoded import DecodedSamples, cache_dir, open_images, unreadable
 from cvlab.data.findings import check_splits, far_from_wanted, report_copies, report_groups, strata
 from cvlab.data.fingerprint import content_hashes
 from cvlab.data.samples import SampleTable, text_column
-from cvlab.data.source import Labels, LoadedSource
+from cvlab.data.source import LoadedSource
 from cvlab.data.split import split_samples
 from cvlab.errors import DataError, counted, listing
 from cvlab.text import printable
@@ -44,32 +45,38 @@ class PreparedData:
     leaks: list[Leak]
 
     @property
-    def labels(self) -> list[Labels]:
-        """What the samples of each stage are labelled with."""
-        return [stage.source.labels for stage in self.stages]
-
-    @property
     def synthetic(self) -> bool:
         """Whether any stage uses drawn sample data."""
         return any(stage.source.synthetic for stage in self.stages)
 
 
-def prepare(experiment: Experiment, console: Console, *, before: Sequence[SampleTable] = ()) -> PreparedData:
-    """Lists, decodes, splits and checks the data of every stage.
+def load_sources(experiment: Experiment) -> list[LoadedSource]:
+    """Lists the samples of every stage; no image is opened.
+
+    Raises:
+        DataError: The data cannot be used.
+    """
+    sources: list[LoadedSource] = []
+    for stage in experiment.stages:
+        sources.append(registry.load(registry.SOURCES, stage.data.name).load(stage.data))
+        _check_groups(sources[-1], stage.data)
+    return sources
+
+
+def prepare(
+    experiment: Experiment, sources: Sequence[LoadedSource], console: Console, *, before: Sequence[SampleTable] = ()
+) -> PreparedData:
+    """Decodes, splits and checks the data of every stage.
 
     Args:
         experiment: The settings.
+        sources: What `load_sources` found.
         console: Where progress is shown.
         before: Tables of earlier runs whose weights this run starts from.
 
     Raises:
         DataError: The data cannot be used, or the gate found a leak and `allow_leakage` is not set.
     """
-    sources: list[LoadedSource] = []
-    for stage in experiment.stages:
-        sources.append(registry.load(registry.SOURCES, stage.data.name).load(stage.data))
-        _check_groups(sources[-1], stage.data)
-    _same_labels(experiment, sources)
     stages = [
         _prepare_stage(source, stage.name, stage.data, experiment.seed, console)
         for stage, source in zip(experiment.stages, sources, strict=True)
@@ -98,13 +105,9 @@ def _prepare_stage(source: LoadedSource, stage: str, config: DataConfig, seed: i
     Files that are no images go before the split: broken downloads are often identical, and would tie the groups
     that they stand in together.
     """
-    table = source.table
-    hashes = content_hashes([Path(path) for path in table.path], cache_dir=cache_dir(config), console=console)
-    table = table.with_columns(content=text_column(hashes), stage=text_column([stage] * len(table)))
-    cache = open_images(table, config, console)
     notes = list(source.notes)
     warnings: list[str] = []
-    table = _drop_unreadable(table, unreadable(table, cache, places=source.places), source, config, warnings)
+    table, cache = decode_source(source, stage, config, console, warnings)
     if table.split[0]:
         table = _complete_split(table, config.split, source, seed)
     else:
@@ -124,6 +127,22 @@ def _prepare_stage(source: LoadedSource, stage: str, config: DataConfig, seed: i
     return StageData(samples, source, notes, warnings)
 
 
+def decode_source(
+    source: LoadedSource, stage: str, config: DataConfig, console: Console, warnings: list[str]
+) -> tuple[SampleTable, ImageCache]:
+    """Reads and decodes the samples of a source; what cannot be read is refused or left out, as `config` says.
+
+    Returns:
+        The samples with their contents, and the decoded images.
+    """
+    table = source.table
+    hashes = content_hashes([Path(path) for path in table.path], cache_dir=cache_dir(config), console=console)
+    table = table.with_columns(content=text_column(hashes), stage=text_column([stage] * len(table)))
+    cache = open_images(table, config, console)
+    bad = unreadable(table, cache, places=source.places)
+    return _drop_unreadable(table, bad, source, config, warnings), cache
+
+
 def _fractions(split: SplitConfig) -> dict[str, float]:
     if split.train is None and split.test is None:
         if split.val is None:
@@ -139,6 +158,9 @@ def _complete_split(table: SampleTable, split: SplitConfig, source: LoadedSource
             "data.split: the data are split already (train, val, test), so fractions mean nothing here. Remove "
             f"`train` and `test` from data.split, or {source.to_merge}."
         )
+    if not (table.split == "train").any():
+        found = ", ".join(dict.fromkeys(table.split))
+        raise DataError(f"data: expected training samples (train), found only {found}; {source.to_merge}.")
     has_val = bool((table.split == "val").any())
     if has_val and split.val is not None:
         raise DataError("data.split.val: there are validation samples already; remove `val` from data.split.")
@@ -156,22 +178,6 @@ def _complete_split(table: SampleTable, split: SplitConfig, source: LoadedSource
     column = table.split.copy()
     column[training] = cut.split
     return table.with_columns(split=column)
-
-
-def _same_labels(experiment: Experiment, sources: Sequence[LoadedSource]) -> None:
-    """Stages of one task must have the same classes and numbers: a head stands for them, in their order."""
-    first: dict[str, tuple[str, Labels]] = {}
-    for stage, source in zip(experiment.stages, sources, strict=True):
-        other, labels = first.setdefault(stage.task.name, (stage.name, source.labels))
-        for what, here, there in (
-            ("classes", source.labels.class_names, labels.class_names),
-            ("number targets", source.labels.numbers, labels.numbers),
-        ):
-            if here != there:
-                raise DataError(
-                    f"stages: stage '{stage.name}' has the {what} {', '.join(here) or '(none)'}, but stage '{other}' "
-                    f"has {', '.join(there) or '(none)'}. Expected the same {what} in the same order."
-                )
 
 
 def _check_ids(tables: Sequence[SampleTable]) -> None:
@@ -192,8 +198,9 @@ def _gate(leaks: Sequence[Leak], configs: Mapping[str, DataConfig]) -> None:
     raise DataError(
         f"The gate stops this run: {counted(len(stopped), 'leak')} between splits or stages, which would make the "
         f"results look better than they are:\n{listing([str(leak) for leak in stopped])}\n"
-        "Split by person or patient (`data.split.group_pattern`), merge the folders and split anew, or remove the "
-        "files. To go on all the same: `data.allow_leakage=true`; the report then says so."
+        "Split by person or patient (`data.split.group_pattern`), merge what is split and split anew, or remove the "
+        "files; stages and runs that follow each other are split alike if their `data` and `seed` are the same. To go "
+        "on all the same: `data.allow_leakage=true`; the report then says so."
     )
 
 
@@ -202,7 +209,7 @@ def _drop_unreadable(
 ) -> SampleTable:
     if not bad:
         return table
-    what = f"{counted(len(bad), 'file')} of {len(table):,} cannot be read as an image"
+    what = f"{counted(len(bad), 'image')} of {len(table):,} cannot be used"
     if config.on_unreadable == "error":
         raise DataError(
             f"{what}:\n{listing(list(bad.values()))}\n"
