@@ -265,3 +265,15 @@ assert not {"tensorflow", "keras", "torch"} & sys.modules.keys()
     environment = {"PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        {"name": "Posterize", "num_bits": [[1, 2], [3, 4]]},
+        {"name": "AdditiveNoise", "noise_params": {}},
+        {"name": "AdvancedBlur", "blur_limit": [1, 2]},
+    ],
+)
+def test_values_that_albumentations_fails_on_are_no_traceback(transform: dict[str, Any]) -> None:
+    assert all(isinstance(found.message, str) for found in check_transforms([transform]))

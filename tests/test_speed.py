@@ -16,7 +16,7 @@ from cvlab.speed import verdict, waiting_share
 from tests.experiment_fixture import write_toy
 from tests.test_experiment import request
 
-CPU: dict[str, Any] = {"augmented": True, "precision": "float32", "device": "CPU"}
+CPU: dict[str, Any] = {"augmented": True, "precision": "float32", "device": "CPU", "backend": "tensorflow"}
 
 
 def epochs(*pairs: tuple[float | None, float]) -> list[dict[str, Any]]:
@@ -38,7 +38,10 @@ def test_the_verdict_names_the_setting_to_change() -> None:
     assert verdict(working, **CPU).startswith("Compute-bound: 2% of the time of the steps")
     assert "`train.precision=mixed_bfloat16`" in verdict(working, **CPU)
     assert "a GPU" in verdict(working, **CPU)
-    on_gpu = verdict(working, augmented=True, precision="mixed_bfloat16", device="GPU 0 (NVIDIA H200)")
+    assert "precision" not in verdict(working, **{**CPU, "device": "cpu", "backend": "jax"})
+    on_gpu = verdict(
+        working, augmented=True, precision="mixed_bfloat16", device="GPU 0 (NVIDIA H200)", backend="tensorflow"
+    )
     assert "a GPU" not in on_gpu
     assert "precision" not in on_gpu
 

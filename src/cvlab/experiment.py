@@ -19,7 +19,7 @@ from cvlab.evaluation import Evaluator
 from cvlab.initial import build_tasks, samples_before, starting_networks
 from cvlab.models.network import Network, describe_model
 from cvlab.report import write_report
-from cvlab.resume import check_same_data, locked, saved_state
+from cvlab.resume import check_same_backend, check_same_data, locked, saved_state
 from cvlab.run_folder import RunFolder, read_json, write_json, write_text
 from cvlab.runtime import Machine
 from cvlab.sample_data import use_sample_data
@@ -78,6 +78,7 @@ def resume(run: RunFolder, overrides: Sequence[str], request: Request) -> RunFol
         if run.samples.is_file():
             check_same_data(run, data)
         machine = _start_machine(experiment, request)
+        check_same_backend(run, machine.backend)
         training = TrainingRun(run, experiment, data, tasks, machine, console)
         if training.is_trained(state) and _is_done(run) and run.best.is_file():
             console.say(f"Nothing to do: this run is finished ({state.ended}).\nReport: {run.report}")

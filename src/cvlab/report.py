@@ -123,8 +123,8 @@ def _what_was_run(record: RunRecord) -> list[str]:
 def _speed(record: RunRecord) -> str:
     augmented = bool(record.config.get("augment")) or any(s.get("augment") for s in record.config.get("stages") or [])
     environment = record.environment
-    precision, device = (str(environment.get(key)) for key in ("precision", "device"))
-    return verdict(record.history, augmented=augmented, precision=precision, device=device)
+    computed = {key: str(environment.get(key)) for key in ("precision", "device", "backend")}
+    return verdict(record.history, augmented=augmented, **computed)
 
 
 def _task_rows(record: RunRecord) -> list[list[str]]:
