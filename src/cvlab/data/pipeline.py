@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 PREFETCH = 2
+AHEAD = 2
 
 
 @dataclass
@@ -49,6 +51,10 @@ class Batches:
     ready: dict[int, float] = field(default_factory=dict, repr=False)
     _dataset: tf.data.Dataset | None = None
     _order: tuple[int, np.ndarray] | None = field(default=None, init=False, repr=False)
+    _readers: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(AHEAD + 1, thread_name_prefix="batch"), init=False, repr=False
+    )
+    _begun: dict[tuple[int, int], Future[tuple[np.ndarray, ...]]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -71,10 +77,12 @@ class Batches:
         """The order of the samples in an epoch (counted from 0)."""
         if not self.shuffled:
             return np.arange(len(self.rows))
-        if self._order is None or self._order[0] != epoch:
+        known = self._order
+        if known is None or known[0] != epoch:
             rng = np.random.default_rng([*self.seed, epoch, 0x0D])
-            self._order = (epoch, rng.permutation(len(self.rows)))
-        return self._order[1]
+            # Kept whole: several threads ask at once.
+            self._order = known = (epoch, rng.permutation(len(self.rows)))
+        return known[1]
 
     def members(self, epoch: int, batch: int) -> np.ndarray:
         """The samples of a batch."""
@@ -120,11 +128,23 @@ class Batches:
 
     def _load_or_keep_error(self, batch: int) -> tuple[np.ndarray, ...]:
         try:
-            parts = self.load(self.epoch, int(batch))
+            return self._load_ahead(int(batch))
         except CvlabError as error:
             self.error = error
             raise
-        self.ready[int(batch)] = time.monotonic()
+
+    def _load_ahead(self, batch: int) -> tuple[np.ndarray, ...]:
+        """Loads a batch while the next ones are begun: the augmenter's threads are not to wait at the end of one."""
+        wanted = [(self.epoch, number) for number in range(batch, min(batch + 1 + AHEAD, self.per_epoch))]
+        self._begun = {key: future for key, future in self._begun.items() if key in wanted}
+        for key in wanted:
+            if key not in self._begun:
+                self._begun[key] = self._readers.submit(self._load_and_note, *key)
+        return self._begun.pop(wanted[0]).result()
+
+    def _load_and_note(self, epoch: int, batch: int) -> tuple[np.ndarray, ...]:
+        parts = self.load(epoch, batch)
+        self.ready[batch] = time.monotonic()
         return parts
 
 
