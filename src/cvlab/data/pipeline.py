@@ -135,6 +135,8 @@ class Batches:
 
     def _load_ahead(self, batch: int) -> tuple[np.ndarray, ...]:
         """Loads a batch while the next ones are begun: the augmenter's threads are not to wait at the end of one."""
+        if self.augmenter is None:
+            return self._load_and_note(self.epoch, batch)
         wanted = [(self.epoch, number) for number in range(batch, min(batch + 1 + AHEAD, self.per_epoch))]
         self._begun = {key: future for key, future in self._begun.items() if key in wanted}
         for key in wanted:
