@@ -89,9 +89,8 @@ def report(pairs: list[tuple[Trained, Trained]]) -> str:
     cvlab, notebook = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     rows = []
     for name in ("training", "whole"):
-        seconds = [[getattr(one, name) for one in side] for side in (cvlab, notebook)]
-        comparison = measure.Comparison(*seconds)
-        before, after, *ratio = comparison.cells()
+        ours, theirs = ([float(getattr(one, name)) for one in side] for side in (cvlab, notebook))
+        before, after, *ratio = measure.Comparison(ours, theirs).cells()
         rows.append([NAMES[name], f"{after} s", f"{before} s", *ratio])
     last, best = ([[choose(one) for one in side] for side in (notebook, cvlab)] for choose in (_last, _best))
     for name, accuracies in (("last", last), ("best", best)):

@@ -16,6 +16,7 @@ from benchmarks import images, measure
 
 SIZE = 128
 SECONDS = 1.5  # a measurement runs whole epochs until this much time has passed
+HEAD = ("against", "determinism", "Keras", "cvlab", "ratio", "smallest .. largest", "by processor time")
 MODULE = "benchmarks.input_pipeline"
 
 
@@ -118,7 +119,7 @@ def main() -> None:
                 (found,) = measure.compare(MODULE, keras, [cvlab], repeats=arguments.repeats)
                 against = "ImageDataGenerator, augmented" if augment else "image_dataset_from_directory, plain"
                 rows.append([against, "on" if deterministic else "off", *found.cells()])
-    measure.show(measure.table(("against", "determinism", "Keras", "cvlab", "ratio", "smallest .. largest"), rows))
+    measure.show(measure.table(HEAD, rows))
 
 
 if __name__ == "__main__":

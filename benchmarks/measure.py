@@ -10,9 +10,10 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -26,10 +27,15 @@ ANSWERS = "CVLAB_BENCHMARK_ANSWERS"  # the file descriptor that a side writes it
 
 @dataclass(frozen=True)
 class Comparison:
-    """Measurements of two sides, taken in turn; the ratio is that of the second to the first in the same turn."""
+    """Measurements of two sides, taken in turn; the ratio is that of the second to the first in the same turn.
+
+    `processor` is the same by the time that processors spent instead of the time that passed: what else runs on the
+    machine hardly changes it, but it cannot tell how well the cores are used together.
+    """
 
     first: Sequence[float]
     second: Sequence[float]
+    processor: Comparison | None = None
 
     @property
     def ratios(self) -> list[float]:
@@ -37,13 +43,14 @@ class Comparison:
 
     def turned(self) -> Comparison:
         """The same with the sides exchanged."""
-        return Comparison(self.second, self.first)
+        return Comparison(self.second, self.first, self.processor and self.processor.turned())
 
     def cells(self) -> list[str]:
-        """Medians of both sides, median ratio, and the smallest and largest ratio."""
+        """Medians of both sides, median ratio, smallest and largest ratio; the ratio by processor time if known."""
         ratios = self.ratios
         span = f"{min(ratios):.2f} .. {max(ratios):.2f}"
-        return [f"{median(self.first):,.0f}", f"{median(self.second):,.0f}", f"**{median(ratios):.2f}**", span]
+        cells = [f"{median(self.first):,.0f}", f"{median(self.second):,.0f}", f"**{median(ratios):.2f}**", span]
+        return [*cells, f"{median(self.processor.ratios):.2f}"] if self.processor else cells
 
 
 class Side:
@@ -97,7 +104,10 @@ def serve(measure: Callable[[], float]) -> None:
     measure()
     answer("ready")
     for _ in sys.stdin:
-        answer(measure())
+        began, used = time.perf_counter(), time.process_time()
+        rate = measure()
+        passed, worked = time.perf_counter() - began, time.process_time() - used
+        answer([rate, rate * passed / worked])
 
 
 def answer(value: object) -> None:
@@ -127,7 +137,11 @@ def compare(
         for number, settings in enumerate(seconds):
             with _ready(Side(module, settings, environments[number] if environments else None)) as other:
                 turns = [(one.ask(), other.ask()) for _ in range(repeats)]
-            yield Comparison([before for before, _ in turns], [after for _, after in turns])
+            wall, processor = (
+                Comparison([before[kind] for before, _ in turns], [after[kind] for _, after in turns])
+                for kind in (0, 1)
+            )
+            yield replace(wall, processor=processor)
 
 
 @contextmanager

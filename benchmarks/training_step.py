@@ -17,6 +17,7 @@ SIZE, SMALL = 128, 32
 PRECISIONS = ("mixed_bfloat16", "float32")
 TABLES = ("loop", "layers", "step", "tried")
 CONFIGS = {"vggnet": "vgg", "alexnet": "alexnet", "mobilenet": "mobilenet"}
+RATIOS = ("ratio", "smallest .. largest", "by processor time")
 
 # A name, what differs from the step as it is, and what differs in the environment.
 Variant = tuple[str, dict[str, Any], dict[str, str]]
@@ -248,14 +249,14 @@ def base_settings(arguments: Any) -> dict[str, Any]:
 def layers_table(arguments: Any) -> str:
     precisions = PRECISIONS[: 1 if arguments.smoke else None]
     rows = list(layer_rows(base_settings(arguments), arguments.networks, precisions, arguments.repeats))
-    return measure.table(("images a second", "Keras' layer", "cvlab's", "ratio", "smallest .. largest"), rows)
+    return measure.table(("images a second", "Keras' layer", "cvlab's", *RATIOS), rows)
 
 
 def step_table(arguments: Any, variants: list[Variant] = STEP) -> str:
     base = base_settings(arguments)
     rows = list(compare_steps(base, variants[: 1 if arguments.smoke else None], arguments.repeats))
     head = f"{base['network']}, {base['precision']}"
-    return measure.table((head, "as it is", "so", "ratio", "smallest .. largest"), rows)
+    return measure.table((head, "as it is", "so", *RATIOS), rows)
 
 
 TABLE: dict[str, Callable[[Any], str]] = {

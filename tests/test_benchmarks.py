@@ -79,6 +79,9 @@ def test_ratios_are_those_of_the_same_turn() -> None:
     assert comparison.ratios == [3, 2, 5]
     assert comparison.cells() == ["100", "400", "**3.00**", "2.00 .. 5.00"]
     assert comparison.turned().cells() == ["400", "100", "**0.33**", "0.20 .. 0.50"]
+    both = measure.Comparison([100], [300], measure.Comparison([50], [100]))
+    assert both.cells() == ["100", "300", "**3.00**", "3.00 .. 3.00", "2.00"]
+    assert both.turned().cells()[-1] == "0.50"
 
 
 def test_tables_are_markdown() -> None:

@@ -201,8 +201,9 @@ def _schema_problems(name: str, cls: Any, transform: Transform) -> Iterator[tupl
     except ValidationError as error:
         for key, group in groupby(error.errors(), key=lambda item: item["loc"][0] if item["loc"] else None):
             errors = list(group)
-            if key is None:
-                yield None, f"{name}: {_plain(errors[0]['msg'])}"
+            if key not in cls.InitSchema.model_fields:  # None, or a key inside of a parameter
+                inner = "" if key is None else f"{key}: "
+                yield None, f"{name}: {inner}{_plain(errors[0]['msg'])}"
                 continue
             value = transform.get(str(key))
             expected = _expected(cls.InitSchema.model_fields[key].annotation, errors)

@@ -30,8 +30,13 @@ def batch_normalization(momentum: float) -> keras.layers.BatchNormalization:
 def use_fused_kernel(layer: keras.layers.BatchNormalization) -> keras.layers.BatchNormalization:
     """Makes a BatchNorm layer train with the fused kernel, and returns it.
 
-    Outputs, gradients and moving averages stay Keras' own up to rounding. What the kernel cannot do (other axes
-    than the last of four, masks, float64, renormalisation, synchronised statistics) and inference are left to Keras.
+    Outputs, gradients and moving averages stay Keras' own up to rounding: to 1e-5 up to some 100,000 pixels a
+    channel. Both add up in float32, the kernel in longer chains: over 6.5 million pixels (400 images of 128x128)
+    the variance is off by 1e-3, Keras' by 3e-4, below what bfloat16 resolves (4e-3). Compiled by XLA, which the
+    CPU does not use here, it would take E[x^2] - E[x]^2, less exact where means are far above deviations.
+
+    What the kernel cannot do (other axes than the last of four, masks, float64, renormalisation, synchronised
+    statistics) and inference are left to Keras.
     """
     return replace_call(layer, _call)
 
