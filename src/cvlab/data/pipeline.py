@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cvlab.data.augment import Augmenter
+from cvlab.data.fingerprint import worker_count
 from cvlab.errors import CvlabError
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 PREFETCH = 2
-AHEAD = 2
+MOST_READERS = 8  # Python's part of an augmentation leaves no work for more
 
 
 @dataclass
@@ -52,7 +53,7 @@ class Batches:
     _dataset: tf.data.Dataset | None = None
     _order: tuple[int, np.ndarray] | None = field(default=None, init=False, repr=False)
     _readers: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(AHEAD + 1, thread_name_prefix="batch"), init=False, repr=False
+        default_factory=lambda: ThreadPoolExecutor(_readers(), thread_name_prefix="batch"), init=False, repr=False
     )
     _begun: dict[tuple[int, int], Future[tuple[np.ndarray, ...]]] = field(default_factory=dict, init=False, repr=False)
 
@@ -93,7 +94,8 @@ class Batches:
         members = self.members(epoch, batch)
         images = self.images[self.rows[members]]
         if self.augmenter is not None:
-            images = self.augmenter(images, seed=(*self.seed, epoch, batch))
+            # Gathering made a copy already.
+            images = self.augmenter(images, seed=(*self.seed, epoch, batch), in_place=True)
         columns = [column[members] for column in (self.targets, self.weights) if column is not None]
         return (images, *columns)
 
@@ -134,10 +136,13 @@ class Batches:
             raise
 
     def _load_ahead(self, batch: int) -> tuple[np.ndarray, ...]:
-        """Loads a batch while the next ones are begun: the augmenter's threads are not to wait at the end of one."""
+        """Loads a batch, and begins the next ones: each is augmented by one thread, as many at once as there are cores.
+
+        While the network is slower, one thread at a time works; the network has the rest of the cores.
+        """
         if self.augmenter is None:
             return self._load_and_note(self.epoch, batch)
-        wanted = [(self.epoch, number) for number in range(batch, min(batch + 1 + AHEAD, self.per_epoch))]
+        wanted = [(self.epoch, number) for number in range(batch, min(batch + 1 + _readers(), self.per_epoch))]
         self._begun = {key: future for key, future in self._begun.items() if key in wanted}
         for key in wanted:
             if key not in self._begun:
@@ -148,6 +153,10 @@ class Batches:
         parts = self.load(epoch, batch)
         self.ready[batch] = time.monotonic()
         return parts
+
+
+def _readers() -> int:
+    return min(worker_count(), MOST_READERS)
 
 
 @contextmanager
