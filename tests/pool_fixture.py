@@ -13,7 +13,7 @@ from PIL import Image
 from cvlab.config import Experiment, ModelConfig, StageConfig
 from cvlab.console import Console
 from cvlab.data.image_folder import Config
-from cvlab.data.prepare import PreparedData, audit, prepare
+from cvlab.data.prepare import PreparedData, audit, load_sources, prepare
 from cvlab.data.samples import SampleTable
 from cvlab.errors import DataError
 from cvlab.tasks.classification import Config as Task
@@ -46,11 +46,14 @@ def split_folders(root: Path, **sizes: int) -> Path:
 
 
 def run(tmp_path: Path, *stages: Settings, before: tuple[SampleTable, ...] = (), seed: int = 1) -> PreparedData:
-    return prepare(experiment_of(tmp_path, stages, seed), Console(StringIO()), before=before)
+    experiment = experiment_of(tmp_path, stages, seed)
+    return prepare(experiment, load_sources(experiment), Console(StringIO()), before=before)
 
 
 def audited(tmp_path: Path, *stages: Settings) -> tuple[PreparedData, list[str]]:
-    return audit(experiment_of(tmp_path, stages, 1), Console(StringIO()))
+    experiment, stops = experiment_of(tmp_path, stages, 1), list[str]()
+    sources = load_sources(experiment, stops=stops)
+    return audit(experiment, sources, Console(StringIO()), stops), stops
 
 
 def experiment_of(tmp_path: Path, stages: tuple[Settings, ...], seed: int) -> Experiment:

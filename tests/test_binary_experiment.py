@@ -197,7 +197,11 @@ def test_numbers_have_no_positive_class() -> None:
     ("settings", "error", "message"),
     [
         (["evaluate.positive_class=angr"], ConfigError, r"evaluate\.positive_class: .*did you mean 'anger'"),
-        (["data.classes=[happy, anger, sad]", "task.output=softmax", "evaluate.threshold=f1"], ConfigError, "3 classes"),
+        (
+            ["data.classes=[happy, anger, sad]", "task.output=softmax", "evaluate.threshold=f1"],
+            ConfigError,
+            "3 classes",
+        ),
     ],
 )
 def test_training_does_not_start_with_what_evaluation_would_refuse(

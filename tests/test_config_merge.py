@@ -9,6 +9,7 @@ import pytest
 
 from cvlab.config import Experiment
 from cvlab.config_file import load_experiment
+from cvlab.config_merge import read_with_bases
 from cvlab.errors import ConfigError
 from tests.config_fixture import VALID, changed, problems_of
 
@@ -218,3 +219,12 @@ def test_a_stage_may_set_its_own_data_augmentation_optimizer_and_freezing(tmp_pa
     assert (second.trainable, second.batchnorm_mode) == ({"last_layers": 3}, "inference")
     assert (second.data.split.train, first.data.split.train) == (0.5, 0.8)
     assert (first.batch_size, first.trainable, first.batchnorm_mode) == (40, "all", "train")
+
+
+def test_mappings_whose_keys_are_data_are_replaced_whole(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(
+        "data: {classes: {0: a, 1: b}, table: {train: x, test: y}, split: {val: 0.1}}\n"
+    )
+    (tmp_path / "c.yaml").write_text("extends: base.yaml\ndata: {classes: {1: b, 2: c}, table: {train: z}, root: r}\n")
+    data = read_with_bases(tmp_path / "c.yaml").value["data"]
+    assert data == {"classes": {"1": "b", "2": "c"}, "table": {"train": "z"}, "split": {"val": 0.1}, "root": "r"}

@@ -156,7 +156,7 @@ def test_many_unnamed_classes_are_cut_short(tmp_path: Path) -> None:
 
 def test_classes_that_cannot_be_learned_are_refused(tmp_path: Path) -> None:
     file = table(tmp_path / "t.csv", *CODES)
-    assert "every class needs rows; there are none of d, e." in message(
+    assert 'every class needs rows; there are none of d (cell "3"), e (cell "4").' in message(
         file, BY_CODE, classes={"0": "a", "1": "b", "3": "d", "4": "e"}
     )
     train = table(tmp_path / "a.csv", "path,code", "1.jpg,0", "2.jpg,1")
@@ -304,7 +304,7 @@ def test_where_all_rows_are_bad_there_is_nothing_to_skip(tmp_path: Path) -> None
     text = message(table(tmp_path / "t.csv", "path,emotion", *rows), on_bad_row="skip").splitlines()
     assert text[0] == "30 rows cannot be used:"
     assert text[-2:] == ["  and 10 more", "Correct them."]
-    assert "no rows are left" in message(table(tmp_path / "header.csv", "path,emotion"))
+    assert "there is a header, but no row" in message(table(tmp_path / "header.csv", "path,emotion"))
     assert "header.csv: the file is empty" in message(table(tmp_path / "header.csv"))
 
 
@@ -471,3 +471,22 @@ def test_sample_sets_keep_what_a_configuration_asks_for(tmp_path: Path) -> None:
         write_sample([three], tmp_path, small=True)
     with pytest.raises(DataError, match="--sample"):
         write_sample([config(Path("/p/a.csv"))], tmp_path, small=True)
+
+
+def test_empty_cells_may_stand_for_no_number(tmp_path: Path) -> None:
+    file = table(tmp_path / "t.csv", "path,valence", "a.jpg,0.5", "b.jpg,", "c.jpg, ", "d.jpg,-2")
+    columns = {"image": "path", "numbers": ["valence"]}
+    assert "expected a number, received" in message(file, columns)
+    found = loaded(file, columns, missing=["", -2])
+    assert targets(found, "valence") == {f"{tmp_path.name}/a.jpg": "0.5"}
+    assert "3 rows left out, since they have no number" in found.notes[0]
+    with pytest.raises(ValidationError, match="expected a list of numbers"):
+        config(file, columns, missing=["none"])
+
+
+def test_another_table_finds_its_images_beside_it_or_beside_the_first(tmp_path: Path) -> None:
+    first = config(table(tmp_path / "one/t.csv", "path,emotion", "a.jpg,x", "b.jpg,y"))
+    beside_first = table(tmp_path / "one/else/o.csv", "path,emotion", "a.jpg,x", images=False)
+    assert load(other_data(first, beside_first)).table.path.tolist() == [str(tmp_path / "one/a.jpg")]
+    beside_it = table(tmp_path / "two/o.csv", "path,emotion", "a.jpg,x")
+    assert load(other_data(first, beside_it)).table.path.tolist() == [str(tmp_path / "two/a.jpg")]

@@ -22,7 +22,8 @@ def commands() -> list[str]:
     found = []
     for text in TEXTS.values():
         found += re.findall(r"`(cvlab [^`]+)`", text)
-        found += [re.split(r"  #| > ", line.strip())[0] for line in text.splitlines() if re.match(r"( {4}|\$ )cvlab ", line)]
+        lines = [line.strip() for line in text.splitlines() if re.match(r"( {4}|\$ )cvlab ", line)]
+        found += [re.split(r"  #| > ", line)[0] for line in lines]
     return sorted(set(found))
 
 

@@ -277,3 +277,11 @@ def test_report_compare_list_and_help_import_no_tensorflow(toy: tuple[Path, RunF
     for words in (["--help"], ["report", str(toy[1].path)], ["list"], ["train", "--help"]):
         done = subprocess.run([sys.executable, "-c", code.format(words)], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+
+
+def test_a_run_goes_on_with_its_own_backend_only(toy: tuple[Path, RunFolder], tmp_path: Path) -> None:
+    run = copied(toy[1], tmp_path)
+    environment = read_json(run.environment)
+    run.environment.write_text(json.dumps({**environment, "backend": "jax"}))
+    with pytest.raises(RunFolderError, match="was started with the jax backend"):
+        resume(run, [], request())

@@ -121,3 +121,14 @@ def test_the_data_set_gives_the_same_batches_and_any_tail_of_them(columns: dict[
 def test_the_data_set_says_its_shapes() -> None:
     shapes = [tuple(spec.shape) for spec in batches(22, 5).dataset().element_spec]
     assert shapes == [(None, 5, 6, 3), (None, 2), (None,)]
+
+
+@pytest.mark.tensorflow
+def test_what_was_begun_ahead_is_of_no_other_epoch() -> None:
+    found = batches(count=23, size=3, shuffled=True, augmenter=Augmenter(FLIP))
+    dataset = found.dataset()
+    for epoch, taken in ((0, 2), (1, 8), (2, 3), (0, 8)):
+        found.epoch = epoch
+        for number, parts in enumerate(dataset.take(taken).as_numpy_iterator()):
+            assert_same(parts, found.load(epoch, number))
+    assert sorted(found.ready) == list(range(8))

@@ -13,12 +13,16 @@ from PIL import Image
 from cvlab.config import Experiment
 from cvlab.config_file import load_experiment
 from cvlab.console import Console
-from cvlab.data.prepare import audit, prepare
+from cvlab.data.prepare import PreparedData, audit, load_sources, prepare
 from cvlab.data.stage_audit import StageAudit
 from cvlab.errors import DataError
 from tests.picture_fixture import brighter, half, save
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+def prepared(settings: Experiment) -> PreparedData:
+    return prepare(settings, load_sources(settings), Console(io.StringIO()))
 
 
 def experiment(*overrides: str) -> Experiment:
@@ -30,7 +34,7 @@ def test_no_person_stands_in_two_splits_of_the_faces(real_data: Path) -> None:
         f"data.root={real_data / 'faces'}",
         r"data.split={train: 0.7, val: 0.15, test: 0.15, group_pattern: (.+)_\d+$}",
     ]
-    data = prepare(experiment(*words), Console(io.StringIO()))
+    data = prepared(experiment(*words))
     samples = data.stages[0].samples
     assert len(samples.table) == 1658
     splits = defaultdict(set)
@@ -50,15 +54,16 @@ def test_the_shipped_split_of_the_chest_films_is_stopped_by_the_gate(real_data: 
     pattern = r"^(person\d+|(?:NORMAL2-)?IM-\d+)"
     shipped = [f"data.root={real_data / 'chest_xray'}", "data.split.val=0.1", f"data.split.group_pattern={pattern}"]
     with pytest.raises(DataError, match=r"The gate stops this run: 24 leaks"):
-        prepare(experiment(*shipped), Console(io.StringIO()))
+        prepared(experiment(*shipped))
     merged = f"data.root=[{real_data / 'chest_xray' / 'train'}, {real_data / 'chest_xray' / 'test'}]"
-    data = prepare(experiment(merged, f"data.split.group_pattern={pattern}"), Console(io.StringIO()))
+    data = prepared(experiment(merged, f"data.split.group_pattern={pattern}"))
     assert data.leaks == []
     assert len(data.stages[0].samples.table) == 1160
 
 
 def pool_of(root: Path, *overrides: str) -> tuple[StageAudit, list[str]]:
-    data, stops = audit(experiment(f"data.root={root}", "data.split={}", *overrides), Console(io.StringIO()))
+    settings, stops = experiment(f"data.root={root}", "data.split={}", *overrides), list[str]()
+    data = audit(settings, load_sources(settings, stops=stops), Console(io.StringIO()), stops)
     return data.stages[0].audit, stops
 
 

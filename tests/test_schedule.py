@@ -12,8 +12,8 @@ from cvlab.schedule import Patience, improves, learning_rate
 
 
 def stage(epochs: int = 10, **settings: Any) -> StageConfig:
-    values = {"name": "s", "epochs": epochs, "learning_rate": 0.1, "task": {"name": "none"}, "data": {"name": "none"}, **settings}
-    return StageConfig.model_validate(values)
+    parts = {"task": {"name": "none"}, "data": {"name": "none"}}
+    return StageConfig.model_validate({"name": "s", "epochs": epochs, "learning_rate": 0.1, **parts, **settings})
 
 
 def rates(config: StageConfig, steps_per_epoch: int = 4, scale: float = 1.0) -> list[float]:

@@ -16,7 +16,7 @@ from cvlab.speed import verdict, waiting_share
 from tests.experiment_fixture import write_toy
 from tests.test_experiment import request
 
-CPU: dict[str, Any] = {"augmented": True, "precision": "float32", "device": "CPU"}
+CPU: dict[str, Any] = {"augmented": True, "precision": "float32", "device": "CPU", "backend": "tensorflow"}
 
 
 def epochs(*pairs: tuple[float | None, float]) -> list[dict[str, Any]]:
@@ -32,13 +32,16 @@ def test_epochs_count_by_their_time_and_those_without_a_measure_do_not() -> None
 
 def test_the_verdict_names_the_setting_to_change() -> None:
     waiting, working = epochs((0.34, 2.0)), epochs((0.02, 2.0))
-    assert verdict(waiting, **CPU).startswith("Input-bound: 34% of the training time went to waiting for images.")
+    assert verdict(waiting, **CPU).startswith("Input-bound: 34% of the time of the steps went to waiting for images.")
     assert "`augment`" in verdict(waiting, **CPU)
     assert "`data.cache_dir`" in verdict(waiting, **{**CPU, "augmented": False})
-    assert verdict(working, **CPU).startswith("Compute-bound: 2% of the training time")
+    assert verdict(working, **CPU).startswith("Compute-bound: 2% of the time of the steps")
     assert "`train.precision=mixed_bfloat16`" in verdict(working, **CPU)
     assert "a GPU" in verdict(working, **CPU)
-    on_gpu = verdict(working, augmented=True, precision="mixed_bfloat16", device="GPU 0 (NVIDIA H200)")
+    assert "precision" not in verdict(working, **{**CPU, "device": "cpu", "backend": "jax"})
+    on_gpu = verdict(
+        working, augmented=True, precision="mixed_bfloat16", device="GPU 0 (NVIDIA H200)", backend="tensorflow"
+    )
     assert "a GPU" not in on_gpu
     assert "precision" not in on_gpu
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import json
 import shutil
 from pathlib import Path
 
@@ -10,9 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cvlab.config_file import differences as differences_of
 from cvlab.config_file import experiment_yaml, load_experiment
-from cvlab.errors import ConfigError, DataError
+from cvlab.errors import ConfigError, DataError, RunFolderError
 from cvlab.experiment import evaluate, resume, train
+from cvlab.report import write_report
 from cvlab.run_folder import RunFolder, read_json
 from tests.faults.kill_and_resume import differences
 from tests.test_experiment import request
@@ -121,7 +125,7 @@ def test_each_stage_is_judged_by_its_own_task(switched: tuple[Path, RunFolder]) 
 
 def test_history_and_report_speak_of_both(switched: tuple[Path, RunFolder]) -> None:
     run = switched[1]
-    history = [*map(__import__("json").loads, run.history.read_text().splitlines())]
+    history = [*map(json.loads, run.history.read_text().splitlines())]
     assert [("val_accuracy" in epoch, "val_ccc" in epoch) for epoch in history] == [(True, False)] * 2 + [
         (False, True)
     ] * 2
@@ -212,6 +216,78 @@ def test_a_stage_may_read_another_source(switched: tuple[Path, RunFolder], tmp_p
     experiment = load_experiment(switched[0], words)
     assert [stage.data.name for stage in experiment.stages] == ["image_folder", "csv_table"]
     (tmp_path / "again.yaml").write_text(experiment_yaml(experiment))
-    assert load_experiment(tmp_path / "again.yaml") == experiment
+    again = load_experiment(tmp_path / "again.yaml")
+    assert differences_of(experiment.model_dump(mode="json"), again.model_dump(mode="json")) == []
     with pytest.raises(ConfigError, match=r"stages\.0\.data\.rot: unknown key; did you mean 'root'"):
         load_experiment(switched[0], [words[0].replace("root", "rot")])
+
+
+def test_the_order_of_a_stage_s_own_classes_is_kept(switched: tuple[Path, RunFolder], tmp_path: Path) -> None:
+    words = ["data.classes=[high, wide]", "stages.0.data={classes: [wide, high]}"]
+    experiment = load_experiment(switched[0], words)
+    (tmp_path / "again.yaml").write_text(experiment_yaml(experiment))
+    again = load_experiment(tmp_path / "again.yaml")
+    assert [*again.stages[0].data.model_dump()["classes"]] == ["wide", "high"]
+    assert differences_of(experiment.model_dump(mode="json"), again.model_dump(mode="json")) == []
+
+
+def test_weights_of_another_task_are_never_evaluated(switched: tuple[Path, RunFolder], tmp_path: Path) -> None:
+    run = RunFolder(Path(shutil.copytree(switched[1].path, tmp_path / "copy")))
+    run.best.unlink()
+    run.stage_best("numbers").unlink()
+    (run.path / "status.json").write_text('{"status": "running", "reason": ""}')
+    with pytest.raises(RunFolderError, match="no epoch of stage 'numbers' is over"):
+        evaluate(run, request(), split=None, folder=None)
+
+
+def test_what_other_data_leave_out_is_said(switched: tuple[Path, RunFolder], tmp_path: Path) -> None:
+    run = RunFolder(Path(shutil.copytree(switched[1].path, tmp_path / "copy")))
+    config = run.config.read_text().replace("missing: []", "missing: [-2.0]").replace("error", "skip")
+    run.config.write_text(config)
+    write_shapes(tmp_path / "other", images=6)
+    other = np.random.default_rng(6)
+    for path in (tmp_path / "other").glob("*.png"):
+        Image.fromarray(other.integers(0, 255, (48, 56, 3), dtype=np.uint8)).save(path)
+    table = tmp_path / "other/shapes.csv"
+    lines = table.read_text().splitlines()
+    lines[1:4] = ["000.png,wide,-2,0.5,2,1,52,46", "001.png,high,x,0.5,2,1,52,46", "002.png,wide,0,0.5,2,1,99,46"]
+    table.write_text("\n".join(lines) + "\n")
+    output = io.StringIO()
+    evaluate(run, request(output), split=None, folder=table)
+    said = " ".join(output.getvalue().split())
+    for part in ("1 row left out, since they have no number", "1 bad row left out", "reaches outside", "(3 images)"):
+        assert part in said
+    report = write_report(run).read_text()
+    assert "data-shapes" in report
+    assert "since they have no number" in report
+
+
+def test_wrong_targets_are_answered_before_an_image_is_opened(switched: tuple[Path, RunFolder], tmp_path: Path) -> None:
+    words = ["stages.1.task.targets=[z]", f"data.cache_dir={tmp_path}/new"]
+    with pytest.raises(ConfigError, match=r"stages\.1\.task\.targets: expected numbers out of x, y, received 'z'"):
+        train(switched[0], words, request(), sample=False, parent=tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+def test_stages_of_one_task_must_predict_the_same(switched: tuple[Path, RunFolder], tmp_path: Path) -> None:
+    words = ["task={name: classification}", "stages.1={name: more, epochs: 1, learning_rate: 1e-3}"]
+    words += ["stages.1.data={classes: {high: high, wide: flat}}"]
+    with pytest.raises(DataError, match="stage 'more' would predict softmax, high, flat, but stage 'classes' softmax"):
+        train(switched[0], words, request(), sample=False, parent=tmp_path)
+
+
+def test_a_misfit_of_init_from_leaves_no_run_folder(switched: tuple[Path, RunFolder], tmp_path: Path) -> None:
+    words = [f"model.init_from={switched[1].path}", "model.width=0.5"]
+    with pytest.raises(ConfigError, match="does not fit this model"):
+        train(switched[0], words, request(), sample=False, parent=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_table_without_training_rows_is_refused(switched: tuple[Path, RunFolder], tmp_path: Path) -> None:
+    config = write_shapes(tmp_path / "data", images=6)
+    table = tmp_path / "data/shapes.csv"
+    header, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([f"{header},part", *(f"{row},test" for row in rows)]) + "\n")
+    words = ["data.columns.split=part", "data.split={val: 0.1}"]
+    with pytest.raises(DataError, match="expected training samples"):
+        train(config, words, request(), sample=False, parent=tmp_path)

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from cvlab.config_file import load_experiment
 from cvlab.console import Console
+from cvlab.data.checks import noted_in
 from cvlab.data.confounding import FEWEST, TELLING, told
 from cvlab.data.findings import strata
 from cvlab.data.near_duplicates import BITS, FREQUENCIES
-from cvlab.data.prepare import StageData, audit
+from cvlab.data.prepare import StageData, audit, load_sources
 from cvlab.data.samples import CLASS, SPLITS
 from cvlab.data.stage_audit import NAME_AND_NUMBER, StageAudit, pair_text
 from cvlab.errors import counted, listing
-from cvlab.initial import samples_before
+from cvlab.initial import build_tasks, samples_before
 from cvlab.text import printable
 
 SHOWN = 30
@@ -33,7 +34,11 @@ def audit_data(config: Path, overrides: Sequence[str], console: Console) -> tupl
         CvlabError: The configuration is wrong, or there is nothing to audit.
     """
     experiment = load_experiment(config, overrides)
-    data, stops = audit(experiment, console, before=samples_before(experiment))
+    stops: list[str] = []
+    sources = load_sources(experiment, stops=stops)
+    with noted_in(stops):
+        build_tasks(experiment, [source.labels for source in sources])
+    data = audit(experiment, sources, console, stops, before=samples_before(experiment))
     leaks = _list("Groups, ids and pictures that cross splits or stages", map(str, data.leaks))
     return "\n\n".join([*map(_stage, data.stages), leaks, _verdict(stops)]), not stops
 

@@ -135,7 +135,7 @@ def list_components(
 
 @app.command()
 def schema() -> None:
-    """Print the JSON Schema of a configuration, for editors (docs/editors.md)."""
+    """Print the JSON Schema of a configuration, for editors."""
     import json
 
     from cvlab.schema import configuration_schema

@@ -148,10 +148,15 @@ def experiment_yaml(experiment: Experiment) -> str:
     train = value["train"]
     inherited = {key: value[key] for key in _PER_STAGE} | {key: train[key] for key in _PER_STAGE_TRAINING}
     value["stages"] = [
-        {key: item for key, item in stage.items() if key not in inherited or item != inherited[key]}
+        {key: item for key, item in stage.items() if key not in inherited or not same(item, inherited[key])}
         for stage in value["stages"]
     ]
     return to_yaml(value)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two settings are equal, the order of mappings included: that of classes is the order of outputs."""
+    return json.dumps(a) == json.dumps(b)
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, above: Key = ()) -> list[tuple[str, Any, Any]]:

@@ -12,6 +12,8 @@ from cvlab.problems import Key, Place, Problem, Refused, dotted_key, shown
 from cvlab.yaml_file import Document, parse_value, read_document
 
 COMMAND_LINE = "command line"
+# Mappings whose keys are data, not settings: to take one out or to order them anew must be possible.
+WHOLE = ("class_weights", "classes", "numbers", "table")
 
 
 def read_with_bases(path: Path) -> Document:
@@ -82,7 +84,8 @@ def merge(base: Any, over: Any) -> Any:
 
 def merge_keys(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """Lays `over` on `base` key by key, whatever their names."""
-    return {**base, **{key: merge(base[key], value) if key in base else value for key, value in over.items()}}
+    merged = {key: merge(base[key], value) for key, value in over.items() if key in base and key not in WHOLE}
+    return {**base, **over, **merged}
 
 
 def _has(value: Any, key: Key) -> bool:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
 Preprocessing = Literal["none", "unit", "tf", "torch", "caffe"]
@@ -37,8 +37,13 @@ def _matching(pattern: str, expected: str) -> AfterValidator:
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 RegularExpression = Annotated[str, AfterValidator(_pattern)]
 _NAME = "a file name: at most 100 letters, digits, `_`, `-` and `.`, a letter or digit first"
-FileName = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", _NAME)]
-Device = Annotated[str, _matching(r"auto|cpu|gpu|gpu:[0-9]+", "'auto', 'cpu', 'gpu', or one of several: 'gpu:1'")]
+_NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
+FileName = Annotated[str, _matching(_NAME_PATTERN, _NAME), Field(json_schema_extra={"pattern": f"^{_NAME_PATTERN}$"})]
+_DEVICE = "'auto', 'cpu', 'gpu', or one of several: 'gpu:1'"
+_DEVICE_PATTERN = r"auto|cpu|gpu|gpu:[0-9]+"
+Device = Annotated[
+    str, _matching(_DEVICE_PATTERN, _DEVICE), Field(json_schema_extra={"pattern": f"^({_DEVICE_PATTERN})$"})
+]
 Share = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -71,4 +76,21 @@ def _trainable(value: Any) -> Any:
     raise ValueError(f"expected {TRAINABLE_FORMS}")
 
 
-Trainable = Annotated[Any, BeforeValidator(_trainable)]
+_TRAINABLE_SCHEMA = {
+    "anyOf": [
+        {"enum": ["all", "head"]},
+        {
+            "type": "object",
+            "properties": {
+                "first_frozen": {"type": "integer", "minimum": 0},
+                "last_layers": {"type": "integer", "minimum": 1},
+                "fraction": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+                "from_layer": {"type": "string", "minLength": 1},
+            },
+            "additionalProperties": False,
+            "minProperties": 1,
+            "maxProperties": 1,
+        },
+    ]
+}
+Trainable = Annotated[Any, BeforeValidator(_trainable), WithJsonSchema(_TRAINABLE_SCHEMA)]

@@ -21,6 +21,10 @@ class ConfigError(CvlabError):
         head = "The configuration has a problem:" if count == 1 else f"The configuration has {count} problems:"
         super().__init__("\n".join([head, *(f"  {problem}" for problem in self.problems)]))
 
+    def below(self, key: str) -> ConfigError:
+        """Returns the same problems of keys that stand below `key`."""
+        return ConfigError([f"{key}.{problem}" for problem in self.problems])
+
 
 class DataError(CvlabError):
     """The data cannot be used as it is."""

@@ -15,8 +15,10 @@ from cvlab.console import Console
 from cvlab.data.audit import find_leaks
 from cvlab.data.augment import Augmenter
 from cvlab.data.decoded import DecodedSamples, cache_dir, decode_all
+from cvlab.data.findings import report_groups, report_unreadable
 from cvlab.data.fingerprint import content_hashes
 from cvlab.data.pipeline import own_errors
+from cvlab.data.pool import decode_source
 from cvlab.data.samples import by_stage, read_samples, text_column
 from cvlab.data.source import Labels, LoadedSource
 from cvlab.errors import DataError, RunFolderError, counted, listing
@@ -97,27 +99,32 @@ class Evaluator:
         misfit = self.task.misfit(source.labels)
         if misfit:
             raise DataError(f"{folder}: {misfit}.")
-        table = source.table
-        hashes = content_hashes([Path(p) for p in table.path], cache_dir=cache_dir(config), console=self.console)
         # Two folders may have one name; the table of one must not take the place of the other's.
         digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]
         name = f"data-{folder.resolve().stem if folder.is_file() else folder.resolve().name}-{digest}"
-        table = table.with_columns(
-            content=text_column(hashes),
-            stage=text_column([name] * len(table)),
-            split=text_column(["test"] * len(table)),
-        )
-        stages = [*by_stage(read_samples(self.run.samples)), table]
-        found = find_leaks(stages, before=samples_before(self.experiment, self.run))
+        warnings: list[str] = []
+        table, cache, unreadable = decode_source(source, name, config, self.console)
+        report_unreadable(unreadable, len(source.table), warnings)
+        notes = [*source.notes, *warnings]
+        report_groups(source, notes)
+        for note in notes:
+            self.console.say(f"Note: {note}")
+        table = table.with_columns(split=text_column(["test"] * len(table)))
+        # Variants of an image are no other images.
+        stages = [*by_stage(read_samples(self.run.samples).originals()), table]
+        before = [earlier.originals() for earlier in samples_before(self.experiment, self.run)]
+        found = find_leaks(stages, before=before)
         leaks = [leak for leak in found if leak.stage == name]
         if leaks:
             raise DataError(
                 f"{folder}: the run was trained on, or chosen by, some of these ({counted(len(leaks), 'leak')}):\n"
-                f"{listing([str(leak) for leak in leaks])}\nTake these images out, or evaluate another folder."
+                f"{listing([str(leak) for leak in leaks])}\nTake these images out, or evaluate other data."
             )
         path = self.run.predictions(name)
+        samples = DecodedSamples(table, cache.images, cache.rows(table.pixels))
         model = checkpoint.load_model(self._best())
-        self._predict(model, decode_all(table, config, self.console, places=source.places), path)
+        self._predict(model, samples, path)
+        write_json(path.with_suffix(".json"), {"data": str(folder.resolve()), "notes": notes})
         self._write_metrics(self._operating_point(model))
         return path
 
@@ -128,12 +135,17 @@ class Evaluator:
             raise RunFolderError(
                 f"{self.run.best}: is missing. To write it again: cvlab train --resume {self.run.path}"
             )
-        found = [self.run.stage_best(stage.name) for stage in self.experiment.stages]
+        # The weights of a stage with other outputs answer another question.
+        found = [
+            self.run.stage_best(stage.name)
+            for stage, task in zip(self.experiment.stages, self.tasks, strict=True)
+            if task.outputs == self.task.outputs
+        ]
         found = [path for path in found if path.is_file()]
         if not found:
             raise RunFolderError(
-                f"{self.run.path}: there is no checkpoint to evaluate; the run ended before its first epoch. "
-                f"Go on with: cvlab train --resume {self.run.path}"
+                f"{self.run.path}: there are no weights to evaluate: no epoch of stage "
+                f"'{self.experiment.stages[-1].name}' is over. Go on with: cvlab train --resume {self.run.path}"
             )
         self.console.warn(f"The training is not finished; these are the weights of {found[-1].name}.")
         return found[-1]
@@ -144,7 +156,7 @@ class Evaluator:
         table = table.take(table.stage == stage.name)
         paths = [Path(path) for path in table.path]
         hashes = content_hashes(paths, cache_dir=cache_dir(stage.data), console=self.console)
-        changed = [str(path) for path, a, b in zip(paths, hashes, table.content, strict=True) if a != b]
+        changed = list(dict.fromkeys(str(p) for p, a, b in zip(paths, hashes, table.content, strict=True) if a != b))
         if changed:
             raise DataError(
                 f"{counted(len(changed), 'image')} changed since the run was made:\n{listing(changed)}\n"
@@ -171,7 +183,7 @@ class Evaluator:
     def _before_and_after(self) -> None:
         """Predicts validation and test of every stage with the weights before and after it.
 
-        A head that is new in a stage says nothing before it, so that such a stage has no table of before.
+        A later stage with a new head has no table of before: what that head says then is nobody's result.
         """
         model = checkpoint.load_model(self.run.initial)
         outputs = self.tasks[0].outputs

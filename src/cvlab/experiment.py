@@ -8,23 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cvlab import runtime
+from cvlab import checkpoint, runtime
 from cvlab.config import Experiment
 from cvlab.config_file import experiment_yaml, load_experiment
 from cvlab.console import Console
-from cvlab.data.prepare import PreparedData, data_json, prepare
+from cvlab.data.prepare import data_json, load_sources, prepare
 from cvlab.data.samples import SampleTable, concatenate, samples_csv
 from cvlab.errors import counted
 from cvlab.evaluation import Evaluator
 from cvlab.initial import build_tasks, samples_before, starting_networks
 from cvlab.models.network import Network, describe_model
 from cvlab.report import write_report
-from cvlab.resume import check_same_data, locked, saved_state
+from cvlab.resume import check_same_backend, check_same_data, locked, saved_state
 from cvlab.run_folder import RunFolder, read_json, write_json, write_text
 from cvlab.runtime import Machine
 from cvlab.sample_data import use_sample_data
 from cvlab.summary import print_summary
-from cvlab.tasks.task import Task
 from cvlab.training_run import TrainingRun
 from cvlab.training_state import TrainingState
 
@@ -48,15 +47,18 @@ def train(config: Path, overrides: Sequence[str], request: Request, *, sample: b
     if sample:
         experiment = use_sample_data(experiment, request.console)
     before = samples_before(experiment)
-    data = prepare(experiment, request.console, before=before)
-    tasks = _tasks(experiment, data)
+    sources = load_sources(experiment)
+    tasks = build_tasks(experiment, [source.labels for source in sources])
+    data = prepare(experiment, sources, request.console, before=before)
+    tasks[-1].check_evaluation(experiment.evaluate, data.stages[-1].samples.table)
     machine = _start_machine(experiment, request)
     experiment = _with_precision(experiment, machine)
+    networks, weights = starting_networks(experiment, tasks)
     run = RunFolder.create(parent, experiment.name)
     write_text(run.config, experiment_yaml(experiment))
     training = TrainingRun(run, experiment, data, tasks, machine, request.console)
     with locked(run):
-        _carry_out(training, TrainingState(), before, request)
+        _carry_out(training, TrainingState(), networks, weights, before, request)
     return run
 
 
@@ -71,18 +73,22 @@ def resume(run: RunFolder, overrides: Sequence[str], request: Request) -> RunFol
         experiment = load_experiment(run.config, overrides)
         state = saved_state(run, experiment)
         before = samples_before(experiment, run)
-        data = prepare(experiment, console, before=before)
+        sources = load_sources(experiment)
+        tasks = build_tasks(experiment, [source.labels for source in sources])
+        data = prepare(experiment, sources, console, before=before)
         if run.samples.is_file():
             check_same_data(run, data)
-        tasks = _tasks(experiment, data)
+        tasks[-1].check_evaluation(experiment.evaluate, data.stages[-1].samples.table)
         machine = _start_machine(experiment, request)
+        check_same_backend(run, machine.backend)
         training = TrainingRun(run, experiment, data, tasks, machine, console)
         if training.is_trained(state) and _is_done(run) and run.best.is_file():
             console.say(f"Nothing to do: this run is finished ({state.ended}).\nReport: {run.report}")
             return run
         stage = experiment.stages[state.stage].name
         console.say(f"Resuming {run.path} after epoch {state.epoch}, step {state.batch} of stage '{stage}'")
-        _carry_out(training, state, before, request)
+        networks, weights = starting_networks(experiment, tasks, initial=run.initial)
+        _carry_out(training, state, networks, weights, before, request)
     return run
 
 
@@ -104,13 +110,6 @@ def evaluate(run: RunFolder, request: Request, *, split: str | None, folder: Pat
     request.console.say(f"Metrics: {run.metrics}\nNext: cvlab report {run.path}")
 
 
-def _tasks(experiment: Experiment, data: PreparedData) -> list[Task]:
-    """Makes the task of each stage; what evaluation would refuse in the end is refused before the training."""
-    tasks = build_tasks(experiment, data.labels)
-    tasks[-1].check_evaluation(experiment.evaluate, data.stages[-1].samples.table)
-    return tasks
-
-
 def _start_machine(experiment: Experiment, request: Request) -> Machine:
     return runtime.start(
         device=experiment.train.device,
@@ -126,14 +125,23 @@ def _with_precision(experiment: Experiment, machine: Machine) -> Experiment:
     return experiment.model_copy(update={"train": train_config})
 
 
-def _carry_out(training: TrainingRun, state: TrainingState, before: Sequence[SampleTable], request: Request) -> None:
+def _carry_out(
+    training: TrainingRun,
+    state: TrainingState,
+    networks: Sequence[Network],
+    weights: str,
+    before: Sequence[SampleTable],
+    request: Request,
+) -> None:
     """Trains the stages that are still to be trained, evaluates and reports."""
     run, experiment, console = training.run, training.experiment, training.console
     console.log_to(run.log)
     with ExitStack() as stack:
         stack.enter_context(training.status())
         _write_start(training, before, request)
-        networks, weights = starting_networks(run, experiment, training.tasks)
+        if not run.initial.is_file():
+            model = networks[0].connect(experiment.stages[0])
+            checkpoint.save_inference(run.initial, model, {"weights": weights})
         write_json(run.model, _model_json(networks, experiment))
         if state.has_begun:
             weights = f"those of the last save; the run began with {weights}"

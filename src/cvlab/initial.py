@@ -10,7 +10,7 @@ from cvlab import checkpoint, registry
 from cvlab.config import Experiment
 from cvlab.data.samples import SampleTable, by_stage, read_samples, text_column
 from cvlab.data.source import Labels
-from cvlab.errors import ConfigError, RunFolderError
+from cvlab.errors import ConfigError, DataError, RunFolderError
 from cvlab.models.network import BACKBONE, Network, build_network, load_pretrained
 from cvlab.models.pretrained_weights import finish_loading
 from cvlab.run_folder import RunFolder, read_json
@@ -22,17 +22,40 @@ if TYPE_CHECKING:
 
 
 def build_tasks(experiment: Experiment, labels: Sequence[Labels]) -> list[Task]:
-    """Makes the task of each stage for what its data are labelled with."""
-    return [
-        registry.load(registry.TASKS, stage.task.name).build(stage.task, found)
-        for stage, found in zip(experiment.stages, labels, strict=True)
-    ]
+    """Makes the task of each stage for what its data are labelled with.
+
+    Raises:
+        ConfigError: A task does not fit its data.
+        DataError: Stages of the same task have other classes or numbers.
+    """
+    tasks: list[Task] = []
+    for i, (stage, found) in enumerate(zip(experiment.stages, labels, strict=True)):
+        try:
+            tasks.append(registry.load(registry.TASKS, stage.task.name).build(stage.task, found))
+        except ConfigError as error:
+            raise error if stage.task == experiment.task else error.below(f"stages.{i}") from error
+        before = experiment.stages[i - 1]
+        if i and stage.task == before.task and tasks[i].outputs != tasks[i - 1].outputs:
+            mine, theirs = (", ".join(task.outputs[1:]) for task in (tasks[i], tasks[i - 1]))
+            raise DataError(
+                f"stages: stage '{stage.name}' would predict {mine}, but stage '{before.name}' {theirs}. Expected the "
+                "same in the same order from stages of one task. To predict something else on the same backbone, start "
+                "another run with `model.init_from`."
+            )
+    return tasks
 
 
-def starting_networks(run: RunFolder, experiment: Experiment, tasks: Sequence[Task]) -> tuple[list[Network], str]:
-    """Builds the network of each stage with the weights that the run starts from, which `initial.keras` keeps.
+def starting_networks(
+    experiment: Experiment, tasks: Sequence[Task], *, initial: Path | None = None
+) -> tuple[list[Network], str]:
+    """Builds the network of each stage with the weights that the run starts from.
 
     Stages with equal outputs share a network; one with other outputs has a new head on the same backbone.
+
+    Args:
+        experiment: The settings.
+        tasks: The task of each stage.
+        initial: `initial.keras` of a run that goes on, which keeps these weights; None for a new run.
 
     Returns:
         The networks, and a sentence on where their weights come from.
@@ -50,15 +73,14 @@ def starting_networks(run: RunFolder, experiment: Experiment, tasks: Sequence[Ta
         networks.append(networks[-1] if same else networks[-1].with_new_head(task.output_layer()))
     # Connecting draws the weights of a head: in this order, whatever stage a resumed run goes on with.
     model, *_ = [network.connect(stage) for network, stage in zip(networks, experiment.stages, strict=True)]
-    if run.initial.is_file():
-        checkpoint.load_weights(model, run.initial)
-        return networks, str(checkpoint.read_state(run.initial)["weights"])
+    if initial is not None and initial.is_file():
+        checkpoint.load_weights(model, initial)
+        return networks, str(checkpoint.read_state(initial)["weights"])
     weights = f"new weights from seed {experiment.seed}"
     if loaded := load_pretrained(networks[0]):
         weights = f"{loaded}; the head is new, from seed {experiment.seed}"
     if experiment.model.init_from is not None:
         weights = _take_weights(RunFolder.open(experiment.model.init_from), experiment, model, tasks[0])
-    checkpoint.save_inference(run.initial, model, {"weights": weights})
     return networks, weights
 
 

@@ -12,7 +12,7 @@ from cvlab.registry import load
 from cvlab.report_imbalance import class_frequencies
 from cvlab.report_record import Picture, RunRecord, TaskReport, read_record
 from cvlab.report_text import block, bullets, code, md, red, table
-from cvlab.run_folder import Json, RunFolder, write_text
+from cvlab.run_folder import Json, RunFolder, read_json, write_text
 from cvlab.speed import verdict
 from cvlab.text import duration
 
@@ -93,8 +93,10 @@ def _head(record: RunRecord) -> list[str]:
         found = f"LEAKAGE (data.allow_leakage is on): {counted(len(leaks), 'finding')}"
         blocks.append(red(f"{found}; the results may look better than they are.", leaks))
     if not record.run.best.is_file():
-        status, reason = record.status.get("status", "unknown"), record.status.get("reason") or "no reason was written"
-        blocks.append(f"**This run is not complete: {md(status)} ({md(reason)}).**")
+        status, reason = record.status.get("status", "unknown"), record.status.get("reason")
+        reason = reason or ("under way, or killed" if status == "running" else "no reason was written")
+        numbers = "Its numbers are those of the best weights at the last evaluation."
+        blocks.append(f"**This run is not complete: {md(status)} ({md(reason)}). {numbers}**")
     return blocks
 
 
@@ -110,7 +112,7 @@ def _what_was_run(record: RunRecord) -> list[str]:
         ["device", md(environment.get("device"))],
         ["seed", f"{md(environment.get('seed'))}{', deterministic' if environment.get('deterministic') else ''}"],
         ["training time", f"{duration(seconds)}, {counted(len(record.history), 'epoch')}"],
-        *([["speed", md(said)]] if (said := _speed(record)) else []),
+        *([["speed", md(said.replace("`", ""))]] if (said := _speed(record)) else []),
     ]
     blocks = [table(["", ""], rows, text_columns=2)]
     stages = [_stage_row(name, list(epochs)) for name, epochs in groupby(record.history, key=lambda e: str(e["stage"]))]
@@ -123,8 +125,8 @@ def _what_was_run(record: RunRecord) -> list[str]:
 def _speed(record: RunRecord) -> str:
     augmented = bool(record.config.get("augment")) or any(s.get("augment") for s in record.config.get("stages") or [])
     environment = record.environment
-    precision, device = (str(environment.get(key)) for key in ("precision", "device"))
-    return verdict(record.history, augmented=augmented, precision=precision, device=device)
+    computed = {key: str(environment.get(key)) for key in ("precision", "device", "backend")}
+    return verdict(record.history, augmented=augmented, **computed)
 
 
 def _task_rows(record: RunRecord) -> list[list[str]]:
@@ -223,6 +225,8 @@ def _data_notes(record: RunRecord) -> list[str]:
             lines.append(f"Stage {name}: {counted(stage['images'], 'image')} in {counted(stage['groups'], 'group')}")
         lines += [f"Stage {name}: {note}" for note in stage.get("notes", [])]
         lines += [f"Stage {name}: WARNING: {warning}" for warning in stage.get("warnings", [])]
+    for path in sorted(record.run.predictions("test").parent.glob("data-*.json")):
+        lines += [f"{path.stem}: {note}" for note in read_json(path)["notes"]]
     return [bullets(lines)] if lines else []
 
 

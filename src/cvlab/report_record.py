@@ -53,13 +53,20 @@ class RunRecord:
 
     @property
     def stages_of_task(self) -> list[str]:
-        """The stages that train the same task as the last one (whatever its settings)."""
-        return [stage for stage, task in self.tasks.items() if task.get("name") == self.task.get("name")]
+        """The stages that predict the same as the last one and are judged by the same loss."""
+        outputs = {str(stage["stage"]): stage.get("outputs") for stage in self.data.get("stages") or []}
+        asked = {stage: (outputs.get(stage), _loss(task)) for stage, task in self.tasks.items()}
+        return [stage for stage, wanted in asked.items() if wanted == [*asked.values()][-1]]
 
     @property
     def history_of_task(self) -> list[Json]:
         """The epochs of `stages_of_task`: the loss of another task is another quantity."""
         return [epoch for epoch in self.history if str(epoch["stage"]) in self.stages_of_task]
+
+
+def _loss(task: Json) -> str | None:
+    loss = task.get("loss")
+    return loss.get("name") if isinstance(loss, dict) else None
 
 
 @dataclass(frozen=True)

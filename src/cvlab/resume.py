@@ -15,7 +15,7 @@ from cvlab.config_messages import shown
 from cvlab.data.prepare import PreparedData
 from cvlab.data.samples import SampleTable, read_samples
 from cvlab.errors import RunFolderError, listing
-from cvlab.run_folder import RunFolder
+from cvlab.run_folder import RunFolder, read_json
 from cvlab.training_state import TrainingState
 
 
@@ -97,6 +97,20 @@ def check_same_data(run: RunFolder, data: PreparedData) -> None:
         raise RunFolderError(
             f"{run.path}: cannot go on with other data than the run was started with:\n{listing(lines)}\n"
             "Put the data back as they were, or start a new run."
+        )
+
+
+def check_same_backend(run: RunFolder, backend: str) -> None:
+    """Refuses to go on with another backend: its random numbers are others.
+
+    Raises:
+        RunFolderError: The run was started with another one.
+    """
+    started = read_json(run.environment)["backend"] if run.environment.is_file() else backend
+    if started != backend:
+        raise RunFolderError(
+            f"{run.path}: was started with the {started} backend, and cannot go on exactly with {backend}. Set "
+            f"KERAS_BACKEND={started}, or start a new run."
         )
 
 

@@ -11,12 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from cvlab.config_messages import one_of
 from cvlab.config_values import Precision
 from cvlab.errors import ConfigError, counted
 
+BACKENDS = ("tensorflow", "jax")
+JAX_DETERMINISM = "--xla_gpu_deterministic_ops=true"
 PACKAGES = ("cvlab", "tensorflow", "keras", "numpy", "scikit-learn", "albumentations", "pillow", "matplotlib")
 
 
@@ -39,7 +43,8 @@ def start(*, device: str, precision: Precision, seed: int, deterministic: bool, 
     """Imports TensorFlow and Keras and sets device, precision, seed and determinism for this process.
 
     `precision: auto` is mixed_bfloat16 on a GPU of compute capability 8.0 or more and on a CPU with AMX or AVX512
-    bfloat16 instructions, mixed_float16 on a GPU of capability 7.x, and float32 elsewhere.
+    bfloat16 instructions, mixed_float16 on a GPU of capability 7.x, and float32 elsewhere. Under JAX it is float32 on
+    every CPU.
 
     Args:
         device: `auto` (the first GPU if there is one), `cpu`, `gpu` or `gpu:N`.
@@ -49,8 +54,9 @@ def start(*, device: str, precision: Precision, seed: int, deterministic: bool, 
         verbose: Whether TensorFlow may print its own messages.
 
     Raises:
-        ConfigError: The device is not there.
+        ConfigError: The device or the backend is not there.
     """
+    _prepare_backend(deterministic=deterministic)
     with quiet(verbose=verbose):
         import keras
         import tensorflow as tf
@@ -64,7 +70,7 @@ def start(*, device: str, precision: Precision, seed: int, deterministic: bool, 
         keras.utils.set_random_seed(seed)
         if deterministic:
             tf.config.experimental.enable_op_determinism()
-        resolved = _resolve_precision(tf, precision, gpu)
+        resolved = _resolve_precision(tf, precision, gpu, backend)
         keras.config.set_dtype_policy(resolved)
         name = _device_name(tf, gpu, backend)
     return Machine(device=name, gpu=gpu, precision=resolved, backend=backend)
@@ -87,6 +93,18 @@ def quiet(*, verbose: bool) -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(kept, 2)
             os.close(kept)
+
+
+def _prepare_backend(*, deterministic: bool) -> None:
+    """Refuses a backend that cannot be used (Keras would end in a traceback) and sets what JAX reads at its start."""
+    backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    if backend not in BACKENDS:
+        raise ConfigError([f"KERAS_BACKEND: {one_of(BACKENDS, backend)}."])
+    if find_spec(backend) is None:
+        raise ConfigError([f"KERAS_BACKEND: '{backend}' is not installed; pip install 'cvlab[{backend}]'."])
+    flags = os.environ.get("XLA_FLAGS", "")
+    if backend == "jax" and deterministic and JAX_DETERMINISM not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {JAX_DETERMINISM}".strip()
 
 
 def _choose_gpu(tf: Any, device: str) -> int | None:
@@ -126,13 +144,30 @@ def _gpu_details(tf: Any) -> dict[str, Any]:
     return dict(tf.config.experimental.get_device_details(tf.config.get_visible_devices("GPU")[0]))
 
 
-def _resolve_precision(tf: Any, precision: Precision, gpu: int | None) -> str:
+def _resolve_precision(tf: Any, precision: Precision, gpu: int | None, backend: str) -> str:
     if precision != "auto":
         return precision
+    if backend == "jax":
+        return _jax_precision()
     if gpu is None:
         return "mixed_bfloat16" if _cpu_has_bfloat16() else "float32"
-    major = _gpu_details(tf).get("compute_capability", (0, 0))[0]
-    return "mixed_bfloat16" if major >= 8 else "mixed_float16" if major == 7 else "float32"
+    return _gpu_precision(_gpu_details(tf).get("compute_capability", (0, 0))[0])
+
+
+def _gpu_precision(major_capability: int) -> str:
+    return "mixed_bfloat16" if major_capability >= 8 else "mixed_float16" if major_capability == 7 else "float32"
+
+
+def _jax_precision() -> str:
+    """The rule for the device that JAX has chosen; on a CPU, bfloat16 does not make JAX faster."""
+    import jax
+
+    device = jax.devices()[0]
+    if device.platform in ("cpu", "tpu"):
+        return "float32" if device.platform == "cpu" else "mixed_bfloat16"
+    # "9.0", for example; a GPU that is not NVIDIA's has a name here, or nothing.
+    major = str(getattr(device, "compute_capability", "")).partition(".")[0]
+    return _gpu_precision(int(major) if major.isdecimal() else 0)
 
 
 def _cpu_has_bfloat16() -> bool:
@@ -154,7 +189,7 @@ def describe(machine: Machine, *, seed: int, deterministic: bool, command: list[
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": {name: version(name) for name in (*PACKAGES, *(["jax"] if machine.backend == "jax" else []))},
         "git": _git_state(),
     }
 

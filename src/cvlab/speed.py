@@ -9,7 +9,7 @@ INPUT_BOUND = 0.10
 
 
 def waiting_share(history: Sequence[Mapping[str, Any]]) -> float | None:
-    """Returns the share of the training time, 0 to 1, in which the network waited for images.
+    """Returns the share of the training time, 0 to 1, in which the network waited for images, in its steps.
 
     Args:
         history: The epochs (the lines of `metrics.jsonl`), with their `seconds` and their share `waiting`.
@@ -22,7 +22,7 @@ def waiting_share(history: Sequence[Mapping[str, Any]]) -> float | None:
     return sum(share * seconds for share, seconds in measured) / total if total else None
 
 
-def verdict(history: Sequence[Mapping[str, Any]], *, augmented: bool, precision: str, device: str) -> str:
+def verdict(history: Sequence[Mapping[str, Any]], *, augmented: bool, precision: str, device: str, backend: str) -> str:
     """Returns a sentence on what the training waited for, and the setting to change; empty if nothing was measured.
 
     Args:
@@ -30,14 +30,15 @@ def verdict(history: Sequence[Mapping[str, Any]], *, augmented: bool, precision:
         augmented: Whether the images were augmented.
         precision: What the network computed in.
         device: What it ran on.
+        backend: What Keras computed with; on a CPU, JAX is not faster in bfloat16.
     """
     share = waiting_share(history)
     if share is None:
         return ""
-    waited = f"{share:.0%} of the training time went to waiting for images"
+    waited = f"{share:.0%} of the time of the steps went to waiting for images"
     if share >= INPUT_BOUND:
         return f"Input-bound: {waited}. To change it: {_faster_input(augmented=augmented)}."
-    return f"Compute-bound: {waited}. To change it: {_faster_network(precision=precision, device=device)}."
+    return f"Compute-bound: {waited}. To change it: {_faster_network(precision, device.lower(), backend)}."
 
 
 def _faster_input(*, augmented: bool) -> str:
@@ -46,9 +47,9 @@ def _faster_input(*, augmented: bool) -> str:
     return "a faster disk for `data.cache_dir`, a smaller `data.image_size`, or more CPU cores"
 
 
-def _faster_network(*, precision: str, device: str) -> str:
-    wishes = ["a GPU"] if device.lower() == "cpu" else []
-    if precision == "float32":
+def _faster_network(precision: str, device: str, backend: str) -> str:
+    wishes = ["a GPU"] if device == "cpu" else []
+    if precision == "float32" and (device, backend) != ("cpu", "jax"):
         wishes.insert(0, "`train.precision=mixed_bfloat16` where the device computes in it")
     wishes.append("a smaller model (`model.width`) or `data.image_size`")
     return ", or ".join(wishes)

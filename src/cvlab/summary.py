@@ -42,11 +42,10 @@ def print_summary(training: TrainingRun, model: keras.Model, *, weights: str, st
     if not state.has_begun:
         seconds = _expected_seconds(experiment, data, model)
         console.say(f"Time        about {duration(seconds)} (a guess from one batch)")
-    for prepared in data.stages:
-        for note in prepared.notes:
-            console.say(f"Note: {note}")
-        for warning in prepared.warnings:
-            console.warn(warning)
+    for note in dict.fromkeys(note for prepared in data.stages for note in prepared.notes):
+        console.say(f"Note: {note}")
+    for warning in dict.fromkeys(warning for prepared in data.stages for warning in prepared.warnings):
+        console.warn(warning)
     _warn_of_large_batches(training)
     if data.leaks:
         console.warn(f"LEAKAGE ALLOWED (data.allow_leakage: true): {len(data.leaks)} leaks; the report lists them.")

@@ -68,6 +68,7 @@ class TrainingRun:
             augmented=any(stage.augment for stage in self.experiment.stages),
             precision=self.machine.precision,
             device=self.machine.device,
+            backend=self.machine.backend,
         )
         if said:
             self.console.say(said)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import os
 import random
 import threading
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from operator import index
 from typing import Any
@@ -98,26 +96,14 @@ def random_state(seed: Sequence[int], chunk: int) -> tuple[np.random.Generator, 
     return np.random.default_rng(for_numpy), random.Random(int(for_python.generate_state(1, np.uint64)[0]))
 
 
-def _start_worker() -> None:
-    import cv2
-
-    # Workers already fill the cores; OpenCV's threads would only compete with them.
-    cv2.setNumThreads(0)
-
-
 class Augmenter:
-    """Augments batches in its own threads. The result depends on the images and the seed alone.
+    """Augments batches. The result depends on the images and the seed alone; several threads may call it at once.
 
-    A batch is cut into chunks of 16 images, and each chunk has its own random state, so that the number of
-    threads and their order do not matter.
+    A batch is cut into chunks of 16 images, each with its own random state: one for every image would cost more.
     """
 
-    def __init__(self, transforms: Sequence[Transform], *, threads: int | None = None) -> None:
-        """Prepares the threads.
-
-        Args:
-            transforms: The entries of `augment`, as read from YAML.
-            threads: Number of threads; None is one a core.
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        """Checks the entries of `augment`, as read from YAML.
 
         Raises:
             ConfigError: A name or a parameter is wrong.
@@ -127,19 +113,17 @@ class Augmenter:
             raise ConfigError([f"augment.{place}{f'.{key}' if key else ''}: {text}" for place, key, text in found])
         self._transforms = list(transforms)
         self._local = threading.local()
-        self._pool = ThreadPoolExecutor(
-            threads or os.cpu_count(), thread_name_prefix="augment", initializer=_start_worker
-        )
 
-    def __call__(self, images: np.ndarray, *, seed: Sequence[int]) -> np.ndarray:
+    def __call__(self, images: np.ndarray, *, seed: Sequence[int], in_place: bool = False) -> np.ndarray:
         """Augments a batch.
 
         Args:
-            images: uint8 of shape (n, h, w, 3), 0..255 RGB; never modified.
+            images: uint8 of shape (n, h, w, 3), 0..255 RGB.
             seed: Integers of at least 0 that name the batch, for example (seed, stage, epoch, batch).
+            in_place: Whether to write the result over `images`, which saves a copy; else they are not modified.
 
         Returns:
-            A new array of the same shape and type; `images` itself where there is nothing to do.
+            A new array of the same shape and type; `images` itself if in place, or where there is nothing to do.
 
         Raises:
             DataError: A transform failed, or changed the size or type of an image.
@@ -148,15 +132,10 @@ class Augmenter:
             raise ValueError(f"expected uint8 of shape (n, h, w, 3), received {images.dtype} of {images.shape}")
         if not self._transforms:
             return images
-        result = np.array(images)
-        parts = range(0, len(result), CHUNK_SIZE)
-        for _ in self._pool.map(lambda start: self._augment_chunk(result, start, seed), parts):
-            pass
+        result = images if in_place else np.array(images)
+        for start in range(0, len(result), CHUNK_SIZE):
+            self._augment_chunk(result, start, seed)
         return result
-
-    def close(self) -> None:
-        """Ends the threads."""
-        self._pool.shutdown()
 
     def _augment_chunk(self, images: np.ndarray, start: int, seed: Sequence[int]) -> None:
         compose = self._compose()
@@ -179,5 +158,9 @@ class Augmenter:
     def _compose(self) -> Any:
         # Compose keeps state while it runs, so threads must not share one.
         if not hasattr(self._local, "compose"):
+            import cv2
+
+            # Batches are augmented side by side; OpenCV's own threads would only compete with them.
+            cv2.setNumThreads(0)
             self._local.compose = albumentations().Compose([build(item) for item in self._transforms])
         return self._local.compose

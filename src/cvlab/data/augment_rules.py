@@ -9,6 +9,7 @@ import os
 import re
 import types
 import typing
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -193,18 +194,26 @@ def _schema_problems(name: str, cls: Any, transform: Transform) -> Iterator[tupl
     try:
         # JSON mode, because strict Python mode refuses a list where a tuple is declared.
         text = json.dumps({**defaults, **arguments_of(transform), "strict": False}, default=str)
-        cls.InitSchema.model_validate_json(text, strict=True)
+        with warnings.catch_warnings():
+            # What is odd about a value shows again when the transform is tried.
+            warnings.simplefilter("ignore", UserWarning)
+            cls.InitSchema.model_validate_json(text, strict=True)
     except ValidationError as error:
         for key, group in groupby(error.errors(), key=lambda item: item["loc"][0] if item["loc"] else None):
             errors = list(group)
-            if key is None:
-                yield None, f"{name}: {_plain(errors[0]['msg'])}"
+            if key not in cls.InitSchema.model_fields:  # None, or a key inside of a parameter
+                inner = "" if key is None else f"{key}: "
+                yield None, f"{name}: {inner}{_plain(errors[0]['msg'])}"
                 continue
             value = transform.get(str(key))
             expected = _expected(cls.InitSchema.model_fields[key].annotation, errors)
             received = "nothing" if errors[0]["type"] == "missing" else _shown(value)
             hint = did_you_mean(value, expected.partition("one of ")[2].split(", "))
             yield str(key), f"expected {expected} for `{key}` of {name}, received {received}{hint}"
+    # Some of albumentations' validators fail on values of a form that they do not expect.
+    except Exception as error:
+        shown = _shown({key: value for key, value in transform.items() if key != "name"})
+        yield None, f"expected parameters that {name} takes, received {shown} ({type(error).__name__}: {error})"
 
 
 def _plain(message: str) -> str:

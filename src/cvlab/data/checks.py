@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from cvlab.config import DataConfig, Experiment
+from cvlab.config import DataConfig
 from cvlab.data.audit import NEAR_DUPLICATE, Leak, find_collisions
 from cvlab.data.findings import unreadable_files
 from cvlab.data.samples import SampleTable
-from cvlab.data.source import Labels, LoadedSource
-from cvlab.errors import DataError, counted, listing
+from cvlab.data.source import LoadedSource
+from cvlab.errors import CvlabError, DataError, counted, listing
 
 
 @contextmanager
@@ -18,7 +18,7 @@ def noted_in(stops: list[str] | None) -> Iterator[None]:
     """Notes in `stops` what would stop a training, for an audit, which goes on; without `stops` it is raised."""
     try:
         yield
-    except DataError as error:
+    except CvlabError as error:
         if stops is None:
             raise
         stops.append(str(error))
@@ -32,22 +32,6 @@ def check_groups(source: LoadedSource, config: DataConfig) -> None:
             f"(the first is {source.table.sample_id[0]}), so that nothing would be grouped. It is searched in the "
             "name without its ending; correct it, or set it to null."
         )
-
-
-def check_labels(experiment: Experiment, sources: Sequence[LoadedSource]) -> None:
-    """Stages of one task must have the same classes and numbers: a head stands for them, in their order."""
-    first: dict[str, tuple[str, Labels]] = {}
-    for stage, source in zip(experiment.stages, sources, strict=True):
-        other, labels = first.setdefault(stage.task.name, (stage.name, source.labels))
-        for what, here, there in (
-            ("classes", source.labels.class_names, labels.class_names),
-            ("number targets", source.labels.numbers, labels.numbers),
-        ):
-            if here != there:
-                raise DataError(
-                    f"stages: stage '{stage.name}' has the {what} {', '.join(here) or '(none)'}, but stage '{other}' "
-                    f"has {', '.join(there) or '(none)'}. Expected the same {what} in the same order."
-                )
 
 
 def check_ids(tables: Sequence[SampleTable]) -> None:
@@ -71,8 +55,9 @@ def check_leaks(leaks: Sequence[Leak], configs: Mapping[str, DataConfig]) -> Non
     raise DataError(
         f"The gate stops this run: {counted(len(stopped), 'leak')} between splits or stages, which would make the "
         f"results look better than they are:\n{listing([str(leak) for leak in stopped])}\n"
-        "Split by person or patient (`data.split.group_pattern`), merge the folders and split anew, or remove the "
-        f"files. {unlike}To go on all the same: `data.allow_leakage=true`; the report then says so."
+        "Split by person or patient (`data.split.group_pattern`), merge what is split and split anew, or remove the "
+        "files; stages and runs that follow each other are split alike if their `data` and `seed` are the same. "
+        f"{unlike}To go on all the same: `data.allow_leakage=true`; the report then says so."
     )
 
 

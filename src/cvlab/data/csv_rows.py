@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from cvlab.data.csv_cells import (
     BadRow,
@@ -20,13 +19,12 @@ from cvlab.data.csv_cells import (
     split_cell,
     text_cell,
 )
-from cvlab.data.csv_file import MAX_SHOWN, Column, quoted
-from cvlab.errors import DataError, counted
+from cvlab.data.csv_file import MAX_SHOWN, Column
+from cvlab.errors import counted
 from cvlab.text import printable
 
 MOST_COUNTS = 10
 MOST_LISTED = 20
-MOST_CLASSES = 1000
 
 
 class Row(NamedTuple):
@@ -55,14 +53,14 @@ class Rules:
         root: The folder that paths of images are below.
         suffix: What is missing at the end of the paths.
         classes: For each class cell the name of its class; None takes cells as names.
-        missing: Numbers that stand for no value.
+        missing: Numbers that stand for no value, and '' for empty cells.
         corners: Whether boxes are left, top, right, bottom.
     """
 
     root: Path
     suffix: str
     classes: Mapping[str, str] | None
-    missing: frozenset[float]
+    missing: frozenset[float | Literal[""]]
     corners: bool
 
 
@@ -97,8 +95,8 @@ class RowReader:
         label = self._label(cells)
         if label is None:
             return None
-        numbers = [self._cell(key, number_cell, cells) for key in self._numbers]
-        missing = [key for key, value in zip(self._numbers, numbers, strict=True) if value in self._rules.missing]
+        numbers = [self._cell(key, self._number, cells) for key in self._numbers]
+        missing = [key for key, value in zip(self._numbers, numbers, strict=True) if value is None]
         if missing:
             self._missing.update(missing)
             self._without_number += 1
@@ -109,6 +107,12 @@ class RowReader:
         box = box_text(edges, corners=self._rules.corners) if edges else ""
         path = self._cell("image", self._image, cells)
         return Row(place, path, box, split, group, label, tuple(map(repr, numbers)))
+
+    def _number(self, cell: str) -> float | None:
+        if not cell.strip() and "" in self._rules.missing:
+            return None
+        value = number_cell(cell)
+        return None if value in self._rules.missing else value
 
     def _cell(self, key: str, read: Callable[[str], T], cells: Sequence[str]) -> T:
         try:
@@ -204,27 +208,3 @@ class Found:
     def usable(self) -> list[Row]:
         """Returns the rows, less those that contradict others."""
         return [row for key, row in self.rows.items() if key not in self.torn]
-
-
-def classes_of(rows: Sequence[Row]) -> list[str]:
-    """Returns the classes that rows have, sorted; whole numbers by value.
-
-    Raises:
-        DataError: These are no classes, or two of them are spellings of one.
-    """
-    names = sorted({row.label for row in rows}, key=natural)
-    if len(names) > MOST_CLASSES:
-        shown = ", ".join(quoted(name) for name in names[:3])
-        raise DataError(
-            f"data.columns.label: expected a column of classes, found {len(names):,} different values ({shown}, ...). "
-            "Name another column, or list the classes in data.classes."
-        )
-    first: dict[str, str] = {}
-    for name in names:
-        other = first.setdefault(unicodedata.normalize("NFKC", name).casefold(), name)
-        if other != name:
-            raise DataError(
-                f"data.columns.label: {quoted(other)} and {quoted(name)} would be two classes, but differ only in "
-                "capitals or encoding. Say in data.classes which cell is which class: {CELL: NAME, ...}."
-            )
-    return names

@@ -86,18 +86,29 @@ def _delimiter(value: str) -> str:
     raise ValueError("expected one character, such as ',' or ';'")
 
 
-def _distinct(values: list[float]) -> list[float]:
-    if len(set(values)) < len(values):
+def _missing(value: Any) -> Any:
+    fits = isinstance(value, list) and all(entry == "" or type(entry) in (int, float) for entry in value)
+    if not fits:
+        raise ValueError("expected a list of numbers, with '' for empty cells")
+    if len(set(value)) < len(value):
         raise ValueError("expected every entry once")
-    return values
+    return value
 
 
-ColumnSetting = Annotated[str | int, BeforeValidator(_column)]
-Tables = Annotated[dict[str, AbsolutePath] | list[AbsolutePath], BeforeValidator(_tables)]
-Header = Annotated[bool | Literal["auto"], BeforeValidator(_header)]
+ColumnSetting = Annotated[str | int, BeforeValidator(_column, json_schema_input_type=str | int)]
+Tables = Annotated[
+    dict[str, AbsolutePath] | list[AbsolutePath],
+    BeforeValidator(_tables, json_schema_input_type=str | list[str] | dict[str, str]),
+]
+Header = Annotated[bool | Literal["auto"], BeforeValidator(_header, json_schema_input_type=bool | Literal["auto"])]
 Delimiter = Annotated[str, AfterValidator(_delimiter)]
-Classes = Annotated[dict[str, Annotated[str, Field(min_length=1)]], BeforeValidator(_classes)]
-Numbers = Annotated[list[float], AfterValidator(_distinct)]
+Classes = Annotated[
+    dict[str, Annotated[str, Field(min_length=1)]],
+    BeforeValidator(_classes, json_schema_input_type=list[str | int] | dict[str, str]),
+]
+Missing = Annotated[
+    list[float | Literal[""]], BeforeValidator(_missing, json_schema_input_type=list[float | Literal[""]])
+]
 
 
 class Columns(Settings):
@@ -114,7 +125,10 @@ class Columns(Settings):
 
     image: ColumnSetting
     label: ColumnSetting | None = None
-    numbers: Annotated[dict[str, ColumnSetting], BeforeValidator(_numbers)] = Field(default_factory=dict)
+    numbers: Annotated[
+        dict[str, ColumnSetting],
+        BeforeValidator(_numbers, json_schema_input_type=list[str] | dict[str, str | int]),
+    ] = Field(default_factory=dict)
     split: ColumnSetting | None = None
     group: ColumnSetting | None = None
     box: tuple[ColumnSetting, ColumnSetting, ColumnSetting, ColumnSetting] | None = None

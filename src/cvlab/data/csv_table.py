@@ -14,9 +14,10 @@ from pydantic import Field, model_validator
 from cvlab.config import DataConfig, SplitConfig
 from cvlab.config_values import AbsolutePath
 from cvlab.data.csv_cells import BadRow, is_file
+from cvlab.data.csv_classes import find_classes
 from cvlab.data.csv_file import Record, find_columns, read_records
-from cvlab.data.csv_rows import MOST_LISTED, Found, Row, RowReader, Rules, classes_of
-from cvlab.data.csv_settings import Classes, Columns, Delimiter, Header, Numbers, Tables
+from cvlab.data.csv_rows import MOST_LISTED, Found, Row, RowReader, Rules
+from cvlab.data.csv_settings import Classes, Columns, Delimiter, Header, Missing, Tables
 from cvlab.data.decode import EXTENSIONS
 from cvlab.data.sample_sets import SampleRequest, draw_samples, known_sample
 from cvlab.data.samples import CLASS, new_table
@@ -39,7 +40,7 @@ class Config(DataConfig):
         delimiter: What stands between cells.
         suffix: What to append to the paths of images (where they stand without `.jpg`).
         classes: `{cell: name}`, or the cells to use, in the order of the network's outputs; null: all, sorted.
-        missing: Numbers that stand for no value; such rows are left out.
+        missing: Numbers that stand for no value, and '' for empty cells; such rows are left out.
         box_format: What `columns.box` are: left, top, width, height (xywh) or left, top, right, bottom (xyxy).
         on_bad_row: What to do about rows that cannot be used.
         sample: The drawn data set that `--sample` uses.
@@ -53,7 +54,7 @@ class Config(DataConfig):
     delimiter: Delimiter = ","
     suffix: str = ""
     classes: Classes | None = None
-    missing: Numbers = Field(default_factory=list)
+    missing: Missing = Field(default_factory=list)
     box_format: Literal["xywh", "xyxy"] = "xywh"
     on_bad_row: Literal["error", "skip"] = "error"
     sample: Annotated[str, known_sample(NAME)] | None = None
@@ -119,7 +120,8 @@ def load(config: Config) -> LoadedSource:
         _read_table(config, path, split, root, printable(short), found)
     rows = found.usable()
     _check_bad_rows(config, found, rows)
-    labels = Labels(class_names=_class_names(config, rows), numbers=tuple(config.columns.numbers))
+    class_names = () if config.columns.label is None else find_classes(config.classes, rows, found.notes)
+    labels = Labels(class_names=class_names, numbers=tuple(config.columns.numbers))
     names = [f"{root.name}/{row.path}" for row in rows]
     groups, unmatched = find_groups(names, config.split.group_pattern)
     if config.columns.group is not None:
@@ -208,33 +210,16 @@ def _check_bad_rows(config: Config, found: Found, rows: Sequence[Row]) -> None:
         count = counted(bad.count + len(found.torn), "bad row")
         found.notes.append(f"{count} left out (data.on_bad_row: skip): {'; '.join(bad.listed(5))}.")
     if not rows:
-        what = "\n".join(["no rows are left of the tables.", *found.notes])
+        what = "\n".join(["no rows are left." if found.notes else "there is a header, but no row.", *found.notes])
         raise DataError(f"{', '.join(str(path) for _, path in config.files)}: {what}")
-
-
-def _class_names(config: Config, rows: Sequence[Row]) -> tuple[str, ...]:
-    """Returns the classes in the order of the outputs; where there is training, each must have rows for it."""
-    if config.columns.label is None:
-        return ()
-    names = classes_of(rows) if config.classes is None else [*dict.fromkeys(config.classes.values())]
-    trained = {row.label for row in rows if row.split in ("", "train")}
-    lacking = [printable(name) for name in names if name not in trained]
-    if trained and lacking:
-        training = "training rows" if rows[0].split else "rows"
-        raise DataError(
-            f"data.classes: every class needs {training}; there are none of {', '.join(lacking)}. Correct the classes, "
-            "or take them out."
-        )
-    if trained and len(names) < 2:
-        raise DataError(f"data.columns.label: expected at least 2 classes, found only {printable(names[0])}.")
-    return tuple(names)
 
 
 def other_data(config: Config, path: Path) -> Config:
     """Returns the settings that read another table of the same columns, all of it (`cvlab evaluate --data`).
 
-    Images are looked for where they lie for the first table: a root below its folder is below that of the other
-    one too, if that is there. The rows count as test data, so that classes may be missing.
+    A root below the folder of the first table is below that of the other one too, if that is there. Without a root,
+    images lie beside the other table, or else beside the first one. The rows count as test data, so that classes may
+    be missing.
 
     Raises:
         DataError: `path` is a folder.
@@ -247,7 +232,19 @@ def other_data(config: Config, path: Path) -> Config:
         moved = path.parent / root.relative_to(home)
         root = moved if moved.is_dir() else root
     columns = config.columns.model_copy(update={"split": None})
-    return config.model_copy(update={"table": {"test": path}, "root": root, "columns": columns})
+    other = config.model_copy(update={"table": {"test": path}, "root": root, "columns": columns})
+    beside_first = other.model_copy(update={"root": home})
+    if root is None and home != path.parent and _is_usable(beside_first) and not _is_usable(other):
+        return beside_first
+    return other
+
+
+def _is_usable(config: Config) -> bool:
+    try:
+        load(config)
+    except DataError:
+        return False
+    return True
 
 
 def write_sample(configs: Sequence[Config], directory: Path, *, small: bool) -> list[Config]:

@@ -80,16 +80,14 @@ def open_images(table: SampleTable, config: DataConfig, console: Console) -> Ima
     )
 
 
-def decode_all(
-    table: SampleTable, config: DataConfig, console: Console, *, places: Mapping[str, str] | None = None
-) -> DecodedSamples:
-    """Decodes every sample of a table; `places` says where samples stand in a file, by id.
+def decode_all(table: SampleTable, config: DataConfig, console: Console) -> DecodedSamples:
+    """Decodes every sample of a table.
 
     Raises:
         DataError: A file cannot be read as an image.
     """
     cache = open_images(table, config, console)
-    bad = unreadable(table, cache, places=places or {})
+    bad = unreadable(table, cache, places={})
     if bad:
         raise DataError(
             f"{counted(len(bad), 'file')} cannot be read as an image:\n{listing(list(bad.values()))}\n"

@@ -101,8 +101,8 @@ def check_splits(table: SampleTable, source: LoadedSource, warnings: list[str]) 
 
 
 def unreadable_files(bad: Sequence[str], total: int) -> str:
-    """Returns how many files are no images, for people."""
-    return f"{counted(len(bad), 'file')} of {total:,} cannot be read as an image"
+    """Returns how many images cannot be used, for people."""
+    return f"{counted(len(bad), 'image')} of {total:,} cannot be used"
 
 
 def report_unreadable(bad: Sequence[str], total: int, warnings: list[str]) -> None:

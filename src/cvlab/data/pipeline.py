@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,14 +12,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cvlab.data.augment import Augmenter
-from cvlab.data.expansion import turn
-from cvlab.data.sampling import Sampler
+        known = self._order
+        if known is None or known[0] != epoch:
+            # Kept whole: several threads ask at once.
+            self._order = known = (epoch, self._shuffle(epoch))
+        return known[1]
 from cvlab.errors import CvlabError
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 PREFETCH = 2
+MOST_READERS = 8  # Python's part of an augmentation leaves no work for more
 
 
 @dataclass
@@ -55,6 +60,10 @@ class Batches:
     ready: dict[int, float] = field(default_factory=dict, repr=False)
     _dataset: tf.data.Dataset | None = None
     _order: tuple[int, np.ndarray] | None = field(default=None, init=False, repr=False)
+    _readers: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(_readers(), thread_name_prefix="batch"), init=False, repr=False
+    )
+    _begun: dict[tuple[int, int], Future[tuple[np.ndarray, ...]]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -84,9 +93,18 @@ class Batches:
         """The order of the samples in an epoch (counted from 0)."""
         if not self.shuffled:
             return np.arange(len(self.rows))
+<<<<<<< HEAD
         if self._order is None or self._order[0] != epoch:
             self._order = (epoch, self._shuffle(epoch))
         return self._order[1]
+=======
+        known = self._order
+        if known is None or known[0] != epoch:
+            rng = np.random.default_rng([*self.seed, epoch, 0x0D])
+            # Kept whole: several threads ask at once.
+            self._order = known = (epoch, rng.permutation(len(self.rows)))
+        return known[1]
+>>>>>>> lead/main
 
     def _shuffle(self, epoch: int) -> np.ndarray:
         if self.sampler is not None:
@@ -104,7 +122,8 @@ class Batches:
         if self.variants is not None:
             images = turn(images, self.variants[members])
         if self.augmenter is not None:
-            images = self.augmenter(images, seed=(*self.seed, epoch, batch))
+            # Gathering made a copy already.
+            images = self.augmenter(images, seed=(*self.seed, epoch, batch), in_place=True)
         columns = [column[members] for column in (self.targets, self.weights) if column is not None]
         return (images, *columns)
 
@@ -139,12 +158,33 @@ class Batches:
 
     def _load_or_keep_error(self, batch: int) -> tuple[np.ndarray, ...]:
         try:
-            parts = self.load(self.epoch, int(batch))
+            return self._load_ahead(int(batch))
         except CvlabError as error:
             self.error = error
             raise
-        self.ready[int(batch)] = time.monotonic()
+
+    def _load_ahead(self, batch: int) -> tuple[np.ndarray, ...]:
+        """Loads a batch, and begins the next ones: each is augmented by one thread, as many at once as there are cores.
+
+        While the network is slower, one thread at a time works; the network has the rest of the cores.
+        """
+        if self.augmenter is None:
+            return self._load_and_note(self.epoch, batch)
+        wanted = [(self.epoch, number) for number in range(batch, min(batch + 1 + _readers(), self.per_epoch))]
+        self._begun = {key: future for key, future in self._begun.items() if key in wanted}
+        for key in wanted:
+            if key not in self._begun:
+                self._begun[key] = self._readers.submit(self._load_and_note, *key)
+        return self._begun.pop(wanted[0]).result()
+
+    def _load_and_note(self, epoch: int, batch: int) -> tuple[np.ndarray, ...]:
+        parts = self.load(epoch, batch)
+        self.ready[batch] = time.monotonic()
         return parts
+
+
+def _readers() -> int:
+    return min(worker_count(), MOST_READERS)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cvlab.config import SplitConfig, StageConfig
+from cvlab.config import DataConfig, SplitConfig, StageConfig
 from cvlab.console import Console
 from cvlab.data.cache import ImageCache
 from cvlab.data.checks import check_left, check_readable, noted_in
@@ -52,23 +52,37 @@ def read_pool(
     Files that are no images go before the split: broken downloads are often identical, and would tie the groups
     that they stand in together.
     """
-    config, table = stage.data, source.table
-    hashes = content_hashes([Path(path) for path in table.path], cache_dir=cache_dir(config), console=console)
-    table = table.with_columns(content=text_column(hashes), stage=text_column([stage.name] * len(table)))
-    cache = open_images(table, config, console)
-    bad = unreadable(table, cache, places=source.places)
-    with noted_in(stops):
-        check_readable([*bad.values()], len(table), config)
-    left = table.take(np.array([row not in bad for row in range(len(table))]))
-    # An audit ends here too where nothing is left.
-    with noted_in(stops if len(left) else None):
-        check_left(sorted({*strata(table, source)} - {*strata(left, source)}), [*bad.values()], len(table))
+    config = stage.data
+    table, cache, bad = decode_source(source, stage.name, config, console, stops=stops)
     if config.near_duplicate_distance is None or min(config.image_size) < FREQUENCIES:
-        return Pool(left, source, cache, [*bad.values()], None, {})
+        return Pool(table, source, cache, bad, None, {})
     looks = looks_of(cache)
     near = find_near(looks.with_others(earlier), config.near_duplicate_distance)
     earlier.append(looks)
-    return Pool(left, source, cache, [*bad.values()], looks, near)
+    return Pool(table, source, cache, bad, looks, near)
+
+
+def decode_source(
+    source: LoadedSource, stage: str, config: DataConfig, console: Console, *, stops: list[str] | None = None
+) -> tuple[SampleTable, ImageCache, list[str]]:
+    """Reads and decodes the samples of a source; what cannot be read is refused or left out, as `config` says.
+
+    Returns:
+        The samples with their contents, the decoded images, and what is left out, with the reasons.
+    """
+    table = source.table
+    hashes = content_hashes([Path(path) for path in table.path], cache_dir=cache_dir(config), console=console)
+    table = table.with_columns(content=text_column(hashes), stage=text_column([stage] * len(table)))
+    cache = open_images(table, config, console)
+    bad = unreadable(table, cache, places=source.places)
+    reasons = [*bad.values()]
+    with noted_in(stops):
+        check_readable(reasons, len(table), config)
+    left = table.take(np.array([row not in bad for row in range(len(table))]))
+    # An audit ends here too where nothing is left.
+    with noted_in(stops if len(left) else None):
+        check_left(sorted({*strata(table, source)} - {*strata(left, source)}), reasons, len(table))
+    return left, cache, reasons
 
 
 def split_pool(pool: Pool, split: SplitConfig, seed: int, notes: list[str]) -> SampleTable:
@@ -96,6 +110,9 @@ def _complete_split(pool: Pool, split: SplitConfig, seed: int) -> SampleTable:
             "data.split: the data are split already (train, val, test), so fractions mean nothing here. Remove "
             f"`train` and `test` from data.split, or {source.to_merge}."
         )
+    if not (table.split == "train").any():
+        found = ", ".join(dict.fromkeys(table.split))
+        raise DataError(f"data: expected training samples (train), found only {found}; {source.to_merge}.")
     has_val = bool((table.split == "val").any())
     if has_val and split.val is not None:
         raise DataError("data.split.val: there are validation samples already; remove `val` from data.split.")

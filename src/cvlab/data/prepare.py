@@ -12,7 +12,7 @@ from cvlab.config import DataConfig, Experiment
 from cvlab.console import Console
 from cvlab.data.audit import Leak, find_leaks
 from cvlab.data.augment_bias import find_bias
-from cvlab.data.checks import check_groups, check_ids, check_labels, check_leaks, noted_in
+from cvlab.data.checks import check_groups, check_ids, check_leaks, noted_in
 from cvlab.data.decoded import DecodedSamples, cache_dir
 from cvlab.data.expansion import describe_expansion
 from cvlab.data.findings import check_splits, report_copies, report_groups, report_low_range, report_unreadable
@@ -21,7 +21,7 @@ from cvlab.data.near_duplicates import Looks, Near
 from cvlab.data.pool import Pool, read_pool, split_pool
 from cvlab.data.samples import SampleTable
 from cvlab.data.sampling import check_classes, class_draws, describe_draws
-from cvlab.data.source import Labels, LoadedSource
+from cvlab.data.source import LoadedSource
 from cvlab.data.stage_audit import StageAudit, audit_stage
 
 
@@ -56,64 +56,78 @@ class PreparedData:
     leaks: list[Leak]
 
     @property
-    def labels(self) -> list[Labels]:
-        """What the samples of each stage are labelled with."""
-        return [stage.source.labels for stage in self.stages]
-
-    @property
     def synthetic(self) -> bool:
         """Whether any stage uses drawn sample data."""
         return any(stage.source.synthetic for stage in self.stages)
 
 
-def prepare(experiment: Experiment, console: Console, *, before: Sequence[SampleTable] = ()) -> PreparedData:
-    """Lists, decodes, splits, audits and checks the data of every stage.
-
-    Args:
-        experiment: The settings.
-        console: Where progress is shown.
-        before: Tables of earlier runs whose weights this run starts from.
+def load_sources(experiment: Experiment, *, stops: list[str] | None = None) -> list[LoadedSource]:
+    """Lists the samples of every stage; no image is opened. What is wrong is raised, or noted in `stops`.
 
     Raises:
-        DataError: The data cannot be used, or the gate found a leak and `allow_leakage` is not set.
+        DataError: The data cannot be used.
     """
-    data = _gather(experiment, console, before, stops=None)
-    configs = [stage.data for stage in experiment.stages]
-    return PreparedData([_for_training(*pair) for pair in zip(data.stages, configs, strict=True)], data.leaks)
-
-
-def audit(
-    experiment: Experiment, console: Console, *, before: Sequence[SampleTable] = ()
-) -> tuple[PreparedData, list[str]]:
-    """Does what `prepare` does, but goes on where a training would stop. Samples are not expanded.
-
-    Returns:
-        The data (without a split where none is possible), and what would stop a training.
-
-    Raises:
-        DataError: There is nothing to audit: no folder, no classes, no image that can be read.
-    """
-    stops: list[str] = []
-    data = _gather(experiment, console, before, stops=stops)
-    if not stops:
-        with noted_in(stops):
-            for prepared, stage in zip(data.stages, experiment.stages, strict=True):
-                _for_training(prepared, stage.data)
-    return data, stops
-
-
-def _gather(
-    experiment: Experiment, console: Console, before: Sequence[SampleTable], *, stops: list[str] | None
-) -> PreparedData:
-    """Prepares the data of all stages, not yet expanded. What is wrong is raised, or noted in `stops`."""
     sources: list[LoadedSource] = []
     for stage in experiment.stages:
         sources.append(registry.load(registry.SOURCES, stage.data.name).load(stage.data))
         with noted_in(stops):
             check_groups(sources[-1], stage.data)
             check_classes(sources[-1].labels, stage.data.sampling)
-    with noted_in(stops):
-        check_labels(experiment, sources)
+    return sources
+
+
+def prepare(
+    experiment: Experiment, sources: Sequence[LoadedSource], console: Console, *, before: Sequence[SampleTable] = ()
+) -> PreparedData:
+    """Decodes, splits, audits and checks the data of every stage.
+
+    Args:
+        experiment: The settings.
+        sources: What `load_sources` found.
+        console: Where progress is shown.
+        before: Tables of earlier runs whose weights this run starts from.
+
+    Raises:
+        DataError: The data cannot be used, or the gate found a leak and `allow_leakage` is not set.
+    """
+    data = _gather(experiment, sources, console, before, stops=None)
+    configs = [stage.data for stage in experiment.stages]
+    return PreparedData([_for_training(*pair) for pair in zip(data.stages, configs, strict=True)], data.leaks)
+
+
+def audit(
+    experiment: Experiment,
+    sources: Sequence[LoadedSource],
+    console: Console,
+    stops: list[str],
+    *,
+    before: Sequence[SampleTable] = (),
+) -> PreparedData:
+    """Does what `prepare` does, but notes in `stops` what would stop a training. Samples are not expanded.
+
+    Returns:
+        The data, without a split where none is possible.
+
+    Raises:
+        DataError: There is nothing to audit: no image that can be read.
+    """
+    data = _gather(experiment, sources, console, before, stops=stops)
+    if not stops:
+        with noted_in(stops):
+            for prepared, stage in zip(data.stages, experiment.stages, strict=True):
+                _for_training(prepared, stage.data)
+    return data
+
+
+def _gather(
+    experiment: Experiment,
+    sources: Sequence[LoadedSource],
+    console: Console,
+    before: Sequence[SampleTable],
+    *,
+    stops: list[str] | None,
+) -> PreparedData:
+    """Prepares the data of all stages, not yet expanded. What is wrong is raised, or noted in `stops`."""
     stages: list[StageData] = []
     looks: list[Looks] = []
     for stage, source in zip(experiment.stages, sources, strict=True):

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from cvlab.config import ModelConfig
 from cvlab.config_values import Count, Positive
+from cvlab.models.batchnorm import batch_normalization
+from cvlab.models.noise import gaussian_noise
 
 if TYPE_CHECKING:
     import keras
@@ -56,7 +58,7 @@ def normalise(x: keras.KerasTensor, config: AffectConfig) -> keras.KerasTensor:
     import keras
 
     if config.batchnorm:
-        x = keras.layers.BatchNormalization(momentum=config.batchnorm_momentum)(x)
+        x = batch_normalization(config.batchnorm_momentum)(x)
     return keras.layers.ReLU()(x)
 
 
@@ -72,7 +74,7 @@ def pool_with_noise(x: keras.KerasTensor, noise: float) -> keras.KerasTensor:
     """Max pooling by 2, then multiplicative Gaussian noise (GaussianDropout) while training."""
     import keras
 
-    return keras.layers.GaussianDropout(noise)(keras.layers.MaxPooling2D(2)(x))
+    return gaussian_noise(noise)(keras.layers.MaxPooling2D(2)(x))
 
 
 def dense_layers(config: AffectConfig) -> list[keras.layers.Layer]:

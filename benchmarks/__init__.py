@@ -1,0 +1,1 @@
+"""Measurements behind docs/performance.md: each module is a command that prints tables in Markdown."""
