@@ -24,7 +24,8 @@ def cvlab_batches(folder: Path, *, batch_size: int, augment: bool) -> Callable[[
     """An epoch of training batches from the cache, as `cvlab train` reads them; returns how many images came."""
     from cvlab.console import Console
     from cvlab.data.augment import Augmenter
-    from cvlab.data.cache import default_cache_dir, open_or_build
+    from cvlab.data.cache import open_or_build
+    from cvlab.data.cache_folder import default_cache_dir
     from cvlab.data.fingerprint import content_hashes
     from cvlab.data.pipeline import Batches
 

@@ -19,7 +19,8 @@ import pytest
 from PIL import Image
 
 from cvlab.console import Console
-from cvlab.data.cache import ImageCache, default_cache_dir, open_or_build
+from cvlab.data.cache import ImageCache, open_or_build
+from cvlab.data.cache_folder import default_cache_dir
 from cvlab.data.decode import decode_image
 from cvlab.errors import DataError
 
@@ -252,7 +253,7 @@ def test_the_second_process_waits_and_reuses(large: Path, tmp_path: Path) -> Non
         fcntl.flock(lock, fcntl.LOCK_EX)
         process = start(large, cache_dir)
         assert process.stdout is not None
-        assert "Another process is decoding the same images" in process.stdout.readline()
+        assert "Another process is making the decoded images" in process.stdout.readline()
         shutil.copytree(finished / "images" / key, cache_dir / "images" / key)
     copied = (cache_dir / "images" / key / "images.npy").stat().st_ino
     assert process.communicate(timeout=60)[0].startswith("built 40")

@@ -10,6 +10,7 @@ from cvlab.config_file import load_experiment
 from cvlab.config_values import MAX_IMAGE_SIDE
 from tests.config_fixture import VALID, changed, problems_of
 
+MODELS = "'alexnet', 'covid_cnn', 'mobilenet', 'pretrained' or 'vggnet'"
 OPTIMIZERS = "'adam', 'adamw', 'sgd' or 'rmsprop'"
 TRAINABLE = "'all', 'head', {first_frozen: N}, {last_layers: N}, {fraction: F} with 0 < F <= 1, or {from_layer: NAME}"
 CLASS_WEIGHTS = "'balanced', null, or a mapping of class names to weights above 0"
@@ -57,16 +58,16 @@ def test_the_valid_configuration(tmp_path: Path) -> None:
          "are name, weight_decay, clipnorm, global_clipnorm, clipvalue, momentum, nesterov."),
         # Components that there are not.
         ("name: vggnet", "name: vgnet",
-         "12: model.name: expected 'alexnet', 'mobilenet' or 'vggnet', received 'vgnet'; did you mean 'vggnet'?"),
+         f"12: model.name: expected {MODELS}, received 'vgnet'; did you mean 'vggnet'?"),
         ("name: vggnet", "name: [vggnet]",
-         "12: model.name: expected 'alexnet', 'mobilenet' or 'vggnet', received ['vggnet']."),
+         f"12: model.name: expected {MODELS}, received ['vggnet']."),
         ("{name: vggnet, dropout: 0.5}", "vggnet",
          "12: model: expected a mapping such as {name: vggnet}, received 'vggnet'."),
         ("name: adam", "name: SGD",
          f"15: train.optimizer.name: expected {OPTIMIZERS}, received 'SGD'; did you mean 'sgd'?"),
         ("name: adam", "nme: adam",
          f"15: train.optimizer.name: is missing; expected {OPTIMIZERS}; did you write 'nme' for it?"),
-        ("name: vggnet", "Name: vggnet", "12: model.name: is missing; expected 'alexnet', 'mobilenet' or 'vggnet'; "
+        ("name: vggnet", "Name: vggnet", f"12: model.name: is missing; expected {MODELS}; "
          "did you write 'Name' for it?"),
         ("  name: image_folder\n", "", "4: data.name: is missing; expected 'csv_table' or 'image_folder'."),
         ("{root: data/b}", "{name: images, root: data/b}",

@@ -17,6 +17,7 @@ from cvlab.cli import app
 from cvlab.config import Experiment
 from cvlab.config_file import differences, experiment_yaml, load_experiment
 from tests.config_fixture import VALID, changed
+from tests.test_config import MODELS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(CONFIGS.glob("*.yaml"))
@@ -130,7 +131,7 @@ def test_a_wrong_configuration_ends_in_one_message_before_tensorflow_starts(tmp_
     assert result.stdout == "[]\n"
     assert result.stderr.splitlines() == [
         "cvlab: The configuration has 2 problems:",
-        f"  {path}:12: model.name: expected 'alexnet', 'mobilenet' or 'vggnet', received 'vgnet'; "
+        f"  {path}:12: model.name: expected {MODELS}, received 'vgnet'; "
         "did you mean 'vggnet'?",
         "  command line: stages.0.epochs: expected a whole number, received true.",
     ]

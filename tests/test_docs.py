@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from cvlab.cli import app
-from cvlab.config import Experiment, StageConfig, TrainConfig
+from cvlab.config import Experiment, StageConfig
 from cvlab.config_file import load_experiment
+from cvlab.config_training import TrainConfig
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data" / "README.md"]

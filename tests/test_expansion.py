@@ -24,7 +24,7 @@ from cvlab.data.audit import find_leaks
 from cvlab.data.expansion import describe_expansion, expand_training, turn
 from cvlab.data.image_folder import Config
 from cvlab.data.pipeline import Batches
-from cvlab.data.prepare import PreparedData, data_json, prepare
+from cvlab.data.prepare import PreparedData, data_json, load_sources, prepare
 from cvlab.data.samples import SampleTable, new_table, read_samples, samples_csv, text_column
 from cvlab.errors import DataError, Interrupted, RunFolderError
 from cvlab.experiment import Request, evaluate, resume, train
@@ -148,7 +148,7 @@ def prepared(folder: Path, before: list[SampleTable] | None = None, **settings: 
     )
     stage = StageConfig(name="s", epochs=1, learning_rate=1e-3, task=Task(), data=data)
     experiment = Experiment(name="x", task=Task(), data=data, model=ModelConfig(name="vggnet"), stages=[stage])
-    return prepare(experiment, Console(io.StringIO()), before=before or [])
+    return prepare(experiment, load_sources(experiment), Console(io.StringIO()), before=before or [])
 
 
 def test_preparing_expands_after_the_split_and_draws_of_the_expanded(tmp_path: Path) -> None:

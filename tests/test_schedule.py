@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvlab.config import EarlyStopping, ReduceLR, StageConfig
+from cvlab.config import StageConfig
+from cvlab.config_training import EarlyStopping, ReduceLR
 from cvlab.schedule import Patience, improves, learning_rate
 
 

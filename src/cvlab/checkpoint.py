@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cvlab.errors import RunFolderError
+from cvlab.models.pretrained_weights import finish_loading
 from cvlab.run_folder import atomic_path
 
 if TYPE_CHECKING:
@@ -104,7 +105,9 @@ def load_layer(model: keras.Model, path: Path, name: str) -> None:
         RunFolderError: The checkpoint is missing or damaged, or its layer differs.
     """
     try:
-        model.get_layer(name).set_weights(load_model(path).get_layer(name).get_weights())
+        layer = model.get_layer(name)
+        layer.set_weights(load_model(path).get_layer(name).get_weights())
+        finish_loading(layer)
     except ValueError as error:
         raise RunFolderError(f"{path}: the layer '{name}' does not fit the network of this run ({error}).") from error
 

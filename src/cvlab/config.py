@@ -12,41 +12,30 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     ValidationInfo,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
+from cvlab.config_training import StageTraining, TrainConfig
 from cvlab.config_values import (
     AbsolutePath,
     Count,
-    Decay,
-    Device,
     FileName,
-    NotNegative,
     Pixels,
     Positive,
-    Precision,
     Preprocessing,
     RegularExpression,
+    Settings,
     Share,
+    Threshold,
     Trainable,
     Transform,
 )
 
 Sampling = Literal["natural", "oversample", "undersample", "balanced"]
 Variant = Literal["identity", "flip", "rot90", "rot180", "rot270"]
-
-
-class Settings(BaseModel):
-    """A group of settings: strict types, no unknown keys, never changed after reading."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, validate_default=True)
 
 
 class SplitConfig(Settings):
@@ -103,9 +92,9 @@ class DataConfig(ComponentConfig):
     image_size: tuple[Pixels, Pixels] = (128, 128)
     split: SplitConfig = SplitConfig()
     sampling: Sampling = "natural"
-    expand: Annotated[
-        list[Variant], Field(json_schema_extra={"uniqueItems": True}), AfterValidator(_with_identity)
-    ] = []
+    expand: Annotated[list[Variant], Field(json_schema_extra={"uniqueItems": True}), AfterValidator(_with_identity)] = (
+        Field(default=[])
+    )
     on_unreadable: Literal["error", "skip"] = "error"
     near_duplicate_distance: Annotated[int, Field(ge=0, le=64)] | None = 16
     allow_leakage: bool = False
@@ -141,6 +130,11 @@ class ModelConfig(ComponentConfig):
         return cls.smallest_image, "this model"
 
     @property
+    def title(self) -> str:
+        """What the network is called."""
+        return self.name
+
+    @property
     def has_batchnorm(self) -> bool:
         """Whether the network has BatchNorm, whose averages lag behind in the first steps."""
         return False
@@ -151,128 +145,6 @@ class TaskConfig(ComponentConfig):
 
     # What `monitor` may name after `val_`, and whether higher is better.
     monitors: ClassVar[Mapping[str, bool]] = {"loss": False}
-
-
-class OptimizerSettings(Settings):
-    """What every optimizer can have: weight decay and one kind of gradient clipping."""
-
-    weight_decay: NotNegative | None = None
-    clipnorm: Positive | None = None
-    global_clipnorm: Positive | None = None
-    clipvalue: Positive | None = None
-
-    @model_validator(mode="after")
-    def _one_clip(self) -> OptimizerSettings:
-        if sum(value is not None for value in (self.clipnorm, self.global_clipnorm, self.clipvalue)) > 1:
-            raise ValueError("expected at most one of `clipnorm`, `global_clipnorm` and `clipvalue`")
-        return self
-
-
-class Adam(OptimizerSettings):
-    """Adam (Kingma & Ba 2014)."""
-
-    name: Literal["adam"] = "adam"
-    beta_1: Decay = 0.9
-    beta_2: Decay = 0.999
-    epsilon: Positive = 1e-7
-
-
-class AdamW(OptimizerSettings):
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2017)."""
-
-    name: Literal["adamw"] = "adamw"
-    weight_decay: NotNegative = 0.004
-    beta_1: Decay = 0.9
-    beta_2: Decay = 0.999
-    epsilon: Positive = 1e-7
-
-
-class SGD(OptimizerSettings):
-    """Stochastic gradient descent with momentum."""
-
-    name: Literal["sgd"] = "sgd"
-    momentum: Decay = 0.9
-    nesterov: bool = False
-
-
-class RMSprop(OptimizerSettings):
-    """RMSprop (Tieleman & Hinton 2012)."""
-
-    name: Literal["rmsprop"] = "rmsprop"
-    rho: Decay = 0.9
-    momentum: Decay = 0.0
-    epsilon: Positive = 1e-7
-
-
-class _Schedule(Settings):
-    warmup_epochs: NotNegative = 0.0
-
-
-class Constant(_Schedule):
-    """The learning rate stays as it is."""
-
-    name: Literal["constant"] = "constant"
-
-
-class Cosine(_Schedule):
-    """The learning rate falls along half a cosine to `final` of itself (Loshchilov & Hutter 2016)."""
-
-    name: Literal["cosine"] = "cosine"
-    final: Share = 0.0
-
-
-class Step(_Schedule):
-    """The learning rate is multiplied by `factor` after every `every` epochs."""
-
-    name: Literal["step"] = "step"
-    every: Count = 10
-    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
-
-
-OptimizerConfig = Annotated[Adam | AdamW | SGD | RMSprop, Field(discriminator="name")]
-ScheduleConfig = Annotated[Constant | Cosine | Step, Field(discriminator="name")]
-
-
-class EarlyStopping(Settings):
-    """Ends a stage when the monitored value has not improved for `patience` epochs.
-
-    `start_after_steps` protects networks with BatchNorm, whose moving averages lag behind in the first few
-    hundred steps: epochs that end before it are not counted. Null: 300 with BatchNorm, else 0.
-    """
-
-    patience: Count = 10
-    min_delta: NotNegative = 0.0
-    start_after_steps: Annotated[int, Field(ge=0)] | None = None
-
-
-class ReduceLR(Settings):
-    """Multiplies the learning rate by `factor` when nothing has improved for `patience` epochs."""
-
-    factor: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    patience: Count = 5
-    min_delta: NotNegative = 0.0
-    min_learning_rate: NotNegative = 0.0
-    start_after_steps: Annotated[int, Field(ge=0)] | None = None
-
-
-class StageTraining(Settings):
-    """What `train:` sets for all stages and a stage may set for itself."""
-
-    batch_size: Count = 32
-    optimizer: OptimizerConfig = Adam()
-    schedule: ScheduleConfig = Constant()
-    early_stopping: EarlyStopping | None = None
-    reduce_lr: ReduceLR | None = None
-    monitor: str = "val_loss"
-
-
-class TrainConfig(StageTraining):
-    """How training runs, whatever is trained."""
-
-    precision: Precision = "auto"
-    device: Device = "auto"
-    deterministic: bool = True
-    save_every_minutes: Positive | None = None
 
 
 AnyData = TypeVar("AnyData")
@@ -299,39 +171,9 @@ class StageConfig(StageTraining):
     batchnorm_mode: Literal["train", "inference"] = "train"
     task: TaskConfig
     data: DataConfig
-    augment: list[Transform] = []
+    augment: list[Transform] = Field(default=[])
 
     _one_remedy = field_validator("data")(_balanced_once)
-
-
-THRESHOLD_FORMS = "a number above 0 and below 1, 'youden', 'f1', {sensitivity: S} or {specificity: S} with 0 < S <= 1"
-
-
-def _threshold(value: Any) -> Any:
-    """Checks the shape of `threshold`; what it comes to is decided by `metrics/operating_point.py`."""
-    if value in ("youden", "f1"):
-        return value
-    if isinstance(value, dict) and len(value) == 1:
-        ((rule, share),) = value.items()
-        if rule in ("sensitivity", "specificity") and type(share) in (int, float) and 0 < share <= 1:
-            return value
-    elif type(value) is float and 0 < value < 1:
-        return value
-    raise ValueError(f"expected {THRESHOLD_FORMS}")
-
-
-_SHARE_SCHEMA = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
-_THRESHOLD_SCHEMA = {
-    "anyOf": [
-        {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
-        {"enum": ["youden", "f1"]},
-        *(
-            {"type": "object", "properties": {of: _SHARE_SCHEMA}, "required": [of], "additionalProperties": False}
-            for of in ("sensitivity", "specificity")
-        ),
-    ]
-}
-Threshold = Annotated[Any, BeforeValidator(_threshold), WithJsonSchema(_THRESHOLD_SCHEMA)]
 
 
 class EvaluateConfig(Settings):
@@ -355,7 +197,7 @@ class Experiment(Settings):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     task: TaskConfig
     data: DataConfig
-    augment: list[Transform] = []
+    augment: list[Transform] = Field(default=[])
     model: ModelConfig
     train: TrainConfig = TrainConfig()
     stages: Annotated[list[StageConfig], Field(min_length=1)]

@@ -13,10 +13,11 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, create_model
 
 from cvlab import registry
-from cvlab.config import ComponentConfig, Experiment, StageConfig, StageTraining
+from cvlab.config import ComponentConfig, Experiment, StageConfig
 from cvlab.config_checks import check_augmentations, check_together
 from cvlab.config_merge import merge_keys, override, read_with_bases
 from cvlab.config_messages import Problems, describe_errors, missing_name, one_of
+from cvlab.config_training import StageTraining
 from cvlab.problems import Key, dotted_key, shown
 from cvlab.yaml_file import Document, to_yaml
 

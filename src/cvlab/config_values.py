@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
 Preprocessing = Literal["none", "unit", "tf", "torch", "caffe"]
@@ -94,3 +94,39 @@ _TRAINABLE_SCHEMA = {
     ]
 }
 Trainable = Annotated[Any, BeforeValidator(_trainable), WithJsonSchema(_TRAINABLE_SCHEMA)]
+
+
+THRESHOLD_FORMS = "a number above 0 and below 1, 'youden', 'f1', {sensitivity: S} or {specificity: S} with 0 < S <= 1"
+
+
+def _threshold(value: Any) -> Any:
+    """Checks the shape of `threshold`; what it comes to is decided by `metrics/operating_point.py`."""
+    if value in ("youden", "f1"):
+        return value
+    if isinstance(value, dict) and len(value) == 1:
+        ((rule, share),) = value.items()
+        if rule in ("sensitivity", "specificity") and type(share) in (int, float) and 0 < share <= 1:
+            return value
+    elif type(value) is float and 0 < value < 1:
+        return value
+    raise ValueError(f"expected {THRESHOLD_FORMS}")
+
+
+_SHARE_SCHEMA = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
+_THRESHOLD_SCHEMA = {
+    "anyOf": [
+        {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+        {"enum": ["youden", "f1"]},
+        *(
+            {"type": "object", "properties": {of: _SHARE_SCHEMA}, "required": [of], "additionalProperties": False}
+            for of in ("sensitivity", "specificity")
+        ),
+    ]
+}
+Threshold = Annotated[Any, BeforeValidator(_threshold), WithJsonSchema(_THRESHOLD_SCHEMA)]
+
+
+class Settings(BaseModel):
+    """A group of settings: strict types, no unknown keys, never changed after reading."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, validate_default=True)

@@ -17,7 +17,7 @@ from cvlab.data.samples import SampleTable, concatenate, samples_csv
 from cvlab.errors import counted
 from cvlab.evaluation import Evaluator
 from cvlab.initial import build_tasks, samples_before, starting_networks
-from cvlab.models.network import Network, describe_model
+from cvlab.models.network import Network, describe_model, find_weights
 from cvlab.report import write_report
 from cvlab.resume import check_same_backend, check_same_data, locked, saved_state
 from cvlab.run_folder import RunFolder, read_json, write_json, write_text
@@ -47,6 +47,7 @@ def train(config: Path, overrides: Sequence[str], request: Request, *, sample: b
     if sample:
         experiment = use_sample_data(experiment, request.console)
     before = samples_before(experiment)
+    find_weights(experiment.model, image_size=experiment.data.image_size)
     sources = load_sources(experiment)
     tasks = build_tasks(experiment, [source.labels for source in sources])
     data = prepare(experiment, sources, request.console, before=before)

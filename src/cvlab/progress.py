@@ -13,7 +13,7 @@ from cvlab.console import Console
 from cvlab.text import duration
 
 PLAIN_SECONDS = 30.0
-NO_METRICS = ("stage", "epoch", "learning_rate", "seconds", "images_per_second", "waiting", "best")
+NO_METRICS = ("stage", "epoch", "learning_rate", "seconds", "images_per_second", "waiting", "features", "best")
 
 
 class EpochProgress:

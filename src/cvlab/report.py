@@ -105,7 +105,7 @@ def _what_was_run(record: RunRecord) -> list[str]:
     seconds = sum(epoch.get("seconds") or 0.0 for epoch in record.history)
     model = config.get("model") or {}
     rows = [
-        ["model", f"{md(model.get('name'))}, {record.model.get('total', 0):,} parameters"],
+        ["model", f"{md(model.get('network') or model.get('name'))}, {record.model.get('total', 0):,} parameters"],
         *_task_rows(record),
         *_data_rows(config),
         ["precision", md(environment.get("precision"))],
@@ -166,7 +166,7 @@ def _stage_row(name: str, epochs: list[Json]) -> list[str]:
         "none" if loss is None else f"{loss:.3f}",
         " to ".join(ends) or "not known",
         duration(sum(epoch.get("seconds") or 0.0 for epoch in epochs)),
-        f"{sum(speeds) / len(speeds):,.0f}" if speeds else "not known",
+        f"{sum(speeds) / len(speeds):,.0f}{' (head alone)' * ('features' in epochs[-1])}" if speeds else "not known",
     ]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from cvlab.config import Constant, Cosine, EarlyStopping, ReduceLR, StageConfig, Step
+from cvlab.config import StageConfig
+from cvlab.config_training import Constant, Cosine, EarlyStopping, ReduceLR, Step
 
 
 def learning_rate(stage: StageConfig, *, step: int, steps_per_epoch: int, scale: float) -> float:

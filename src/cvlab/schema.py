@@ -16,8 +16,9 @@ from pydantic import Field, TypeAdapter
 from pydantic_core import to_jsonable_python
 
 from cvlab import registry
-from cvlab.config import ComponentConfig, Experiment, TrainConfig
+from cvlab.config import ComponentConfig, Experiment
 from cvlab.config_file import COMPONENTS
+from cvlab.config_training import TrainConfig
 from cvlab.data.augment import available
 from cvlab.data.augment_rules import NAMED_NUMBERS, classes
 from cvlab.schema_generator import REFERENCE, Schema, SchemaGenerator, chosen_by_name, documented, if_named

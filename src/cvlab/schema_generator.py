@@ -13,7 +13,8 @@ from pydantic.json_schema import GenerateJsonSchema, JsonRef
 from pydantic_core import core_schema
 
 from cvlab import registry
-from cvlab.config import ComponentConfig, DataConfig, StageTraining
+from cvlab.config import ComponentConfig, DataConfig
+from cvlab.config_training import StageTraining
 
 Schema = dict[str, Any]
 

@@ -17,7 +17,12 @@ def waiting_share(history: Sequence[Mapping[str, Any]]) -> float | None:
     Returns:
         The mean of the epochs, weighted by their time; None where nothing was measured.
     """
-    measured = [(epoch["waiting"], epoch["seconds"]) for epoch in history if epoch.get("waiting") is not None]
+    measured = [
+        (epoch["waiting"], epoch["seconds"])
+        for epoch in history
+        # A head alone waits for next to nothing, and nothing needs to be changed.
+        if epoch.get("waiting") is not None and "features" not in epoch
+    ]
     total = sum(seconds for _, seconds in measured)
     return sum(share * seconds for share, seconds in measured) / total if total else None
 
@@ -51,5 +56,5 @@ def _faster_network(precision: str, device: str, backend: str) -> str:
     wishes = ["a GPU"] if device == "cpu" else []
     if precision == "float32" and (device, backend) != ("cpu", "jax"):
         wishes.insert(0, "`train.precision=mixed_bfloat16` where the device computes in it")
-    wishes.append("a smaller model (`model.width`) or `data.image_size`")
+    wishes.append("a smaller network (`model`) or `data.image_size`")
     return ", or ".join(wishes)

@@ -35,7 +35,7 @@ def print_summary(training: TrainingRun, model: keras.Model, *, weights: str, st
         console.say(f"Data of stage '{stage.name}': {prepared.source.origin}")
         _print_counts(task.summary(prepared.samples.table), console)
     total, trainable = parameter_counts(model)
-    console.say(f"Model       {experiment.model.name}, {total:,} parameters, {trainable:,} of them trainable")
+    console.say(f"Model       {experiment.model.title}, {total:,} parameters, {trainable:,} of them trainable")
     console.say(f"Weights     {weights}")
     console.say(f"Device      {machine.device}, {machine.precision}, {machine.backend} backend")
     console.say(f"Run folder  {training.run.path}")
@@ -85,13 +85,15 @@ def _expected_seconds(experiment: Experiment, data: PreparedData, model: keras.M
     per_image = float(np.median(times)) / len(images)
     starts = SECONDS_TO_START_A_STAGE * len(experiment.stages)
     return starts + sum(
-        per_image * _passes(stage, prepared.samples.table)
+        per_image * _passes(stage, prepared.samples.table, cache_features=experiment.train.cache_features)
         for stage, prepared in zip(experiment.stages, data.stages, strict=True)
     )
 
 
-def _passes(stage: StageConfig, table: SampleTable) -> float:
+def _passes(stage: StageConfig, table: SampleTable, *, cache_features: bool) -> float:
     """Forward passes over single images in a stage and its evaluation."""
     training = samples_per_epoch(table.of_split("train"), stage.data.sampling)
     validation = len(table.of_split("val"))
-    return float(stage.epochs * (BACKWARD_COST * training + validation) + 2 * len(table))
+    once = stage.trainable == "head" and cache_features and not stage.augment
+    epochs, cost = (1 if once else stage.epochs), (1.0 if stage.trainable == "head" else BACKWARD_COST)
+    return float(epochs * (cost * training + validation) + 2 * len(table))

@@ -4,36 +4,26 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import keras
 import numpy as np
 
 from cvlab import checkpoint
-from cvlab.config import OptimizerSettings, StageConfig, TrainConfig
-from cvlab.data.pipeline import Batches, own_errors
-from cvlab.data.samples import SampleTable
+from cvlab.config import StageConfig
+from cvlab.config_training import TrainConfig
+from cvlab.data.pipeline import own_errors
 from cvlab.errors import Interrupted, TrainingError
+from cvlab.optimizers import make_optimizer
 from cvlab.progress import EpochProgress
 from cvlab.run_folder import RunFolder, write_json
 from cvlab.schedule import improves, learning_rate, varies_by_step
+from cvlab.stage_parts import StageParts
 from cvlab.stopping import StopRequest
-from cvlab.tasks.task import Task
 from cvlab.training_state import TrainingState
 
 STEPS_BEFORE_BATCHNORM_IS_JUDGED = 300
-
-
-@dataclass
-class StageParts:
-    """What a stage trains with."""
-
-    model: keras.Model
-    task: Task
-    training: Batches
-    validation: Batches
-    validation_table: SampleTable
 
 
 class StageTrainer:
@@ -58,9 +48,11 @@ class StageTrainer:
         self.new_batchnorm = new_batchnorm
         self.higher_is_better = stage.task.monitors[stage.monitor.removeprefix("val_")]
         self.metrics = parts.task.training_metrics()
-        parts.model.compile(
-            optimizer=make_optimizer(stage), loss=parts.task.loss(), metrics=self.metrics, jit_compile=jit_compile
-        )
+        optimizer = make_optimizer(stage)
+        parts.fitted.compile(optimizer=optimizer, loss=parts.task.loss(), metrics=self.metrics, jit_compile=jit_compile)
+        if parts.head is not None:
+            # What is saved is the whole network with the optimizer of the head, which holds all that is trained.
+            parts.model.compile(optimizer=parts.head.optimizer, loss=parts.task.loss())
         parts.model.optimizer.build(parts.model.trainable_variables)
 
     def restore(self) -> None:
@@ -91,7 +83,7 @@ class StageTrainer:
             self._raise_interrupted()
 
     def _run_epoch(self) -> None:
-        state, model = self.state, self.parts.model
+        state, model = self.state, self.parts.fitted
         self.parts.training.epoch = state.epoch
         self.parts.training.ready.clear()
         steps = _Steps(self, first=state.batch, started=time.monotonic() - state.seconds)
@@ -117,6 +109,7 @@ class StageTrainer:
             "seconds": round(time.monotonic() - steps.started, 3),
             "images_per_second": round(self.parts.training.drawn / trained, 1),
             "waiting": steps.waiting,
+            **({"features": "computed once"} if self.parts.head is not None else {}),
         }
         self._end_epoch(training, validation, speed)
         if self.stop.requested and not state.ended:
@@ -133,15 +126,13 @@ class StageTrainer:
 
     def _validate(self) -> dict[str, float]:
         with own_errors(self.parts.validation):
-            outputs = self.parts.model.predict(self.parts.validation.dataset(), verbose=0)
+            outputs = self.parts.fitted.predict(self.parts.validation.dataset(), verbose=0)
         values = self.parts.task.monitor(outputs, self.parts.validation_table)
         if not all(math.isfinite(value) for value in values.values()):
             raise TrainingError(_not_a_number(self, step=self.state.batch))
         return {f"val_{name}": value for name, value in values.items()}
 
-    def _end_epoch(
-        self, training: dict[str, float], validation: dict[str, float], speed: dict[str, float | None]
-    ) -> None:
+    def _end_epoch(self, training: dict[str, float], validation: dict[str, float], speed: dict[str, Any]) -> None:
         state = self.state
         value = validation[self.stage.monitor]
         is_best = improves(value, state.best, higher=self.higher_is_better)
@@ -213,7 +204,7 @@ class StageTrainer:
 
     def metric_variables(self) -> list[keras.Variable]:
         """The variables that hold the running means of the epoch: of the loss, then of the metrics."""
-        (loss,) = [metric for metric in self.parts.model.metrics if metric.name == "loss"]
+        (loss,) = [metric for metric in self.parts.fitted.metrics if metric.name == "loss"]
         return [variable for metric in (loss, *self.metrics) for variable in metric.variables]
 
 
@@ -280,16 +271,3 @@ def _not_a_number(trainer: StageTrainer, *, step: int) -> str:
         f"learning rate {rate:g}. Lower the learning rate (stages.{state.stage}.learning_rate={rate / 10:g}), clip the "
         "gradients (train.optimizer.global_clipnorm=1.0), or train in float32 (train.precision=float32)."
     )
-
-
-def make_optimizer(stage: StageConfig) -> keras.optimizers.Optimizer:
-    """Makes the optimizer of a stage."""
-    settings: OptimizerSettings = stage.optimizer
-    classes = {
-        "adam": keras.optimizers.Adam,
-        "adamw": keras.optimizers.AdamW,
-        "sgd": keras.optimizers.SGD,
-        "rmsprop": keras.optimizers.RMSprop,
-    }
-    arguments = settings.model_dump(exclude={"name"})
-    return classes[stage.optimizer.name](learning_rate=stage.learning_rate, **arguments)

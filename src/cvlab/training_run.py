@@ -5,22 +5,27 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cvlab import checkpoint
-from cvlab.config import Experiment
+from cvlab.config import Experiment, StageConfig
 from cvlab.console import Console
 from cvlab.data.augment import Augmenter
+from cvlab.data.decoded import cache_dir
 from cvlab.data.pipeline import Batches
 from cvlab.data.prepare import PreparedData
 from cvlab.data.sampling import Sampler
 from cvlab.errors import CvlabError, Interrupted
-from cvlab.models.network import BACKBONE, Network
+from cvlab.features import compute_features
+from cvlab.models.network import BACKBONE, Network, parameter_counts
 from cvlab.progress import EpochProgress
 from cvlab.run_folder import RunFolder, atomic_path, read_json, write_json
 from cvlab.runtime import Machine
 from cvlab.speed import verdict
+from cvlab.stage_parts import StageParts
 from cvlab.stopping import StopRequest, Terminated
 from cvlab.tasks.task import Task
 from cvlab.training_state import TrainingState
@@ -28,7 +33,7 @@ from cvlab.training_state import TrainingState
 if TYPE_CHECKING:
     import keras
 
-    from cvlab.training import StageParts, StageTrainer
+    from cvlab.training import StageTrainer
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class TrainingRun:
         with self._stop_request() as stop:
             while True:
                 stage = self.experiment.stages[state.stage]
-                trainer = self._trainer(networks[state.stage].connect(stage), state, stop)
+                trainer = self._trainer(networks[state.stage], state, stop)
                 trainer.run_stage()
                 self.console.say(f"Stage '{stage.name}' ended: {state.ended}; best epoch {state.best_epoch}.")
                 if self.is_trained(state):
@@ -94,11 +99,18 @@ class TrainingRun:
 
         return StopRequest(on_first=say, on_second=give_up)
 
-    def _trainer(self, model: keras.Model, state: TrainingState, stop: StopRequest) -> StageTrainer:
+    def _trainer(self, network: Network, state: TrainingState, stop: StopRequest) -> StageTrainer:
         from cvlab.training import StageTrainer
 
         stage = self.experiment.stages[state.stage]
+        model = network.connect(stage)
+        total, trainable = parameter_counts(model)
+        self.console.say(
+            f"Stage '{stage.name}': {trainable:,} of {total:,} parameters trained, {total - trainable:,} frozen"
+        )
         started = bool(state.epoch or state.batch)
+        if started:
+            checkpoint.load_weights(model, self.run.last)
         if state.stage and not started:
             best = self.run.stage_best(self.experiment.stages[state.stage - 1].name)
             if self.has_new_head(state.stage):
@@ -106,7 +118,7 @@ class TrainingRun:
             else:
                 checkpoint.load_weights(model, best)
         trainer = StageTrainer(
-            self._parts(model, state.stage),
+            self._parts(network, model, state.stage),
             stage=stage,
             train=self.experiment.train,
             jit_compile=self.machine.jit_compile,
@@ -131,25 +143,61 @@ class TrainingRun:
         model = self.experiment.model
         return model.has_batchnorm and ((stage == 0 and model.init_from is None) or self.has_new_head(stage))
 
-    def _parts(self, model: keras.Model, number: int) -> StageParts:
-        from cvlab.training import StageParts
-
-        stage, samples, task = self.experiment.stages[number], self.data.stages[number].samples, self.tasks[number]
-        training, validation = samples.of_split("train"), samples.of_split("val")
-        batches = Batches(
-            training.images,
-            training.rows,
+    def _parts(self, network: Network, model: keras.Model, number: int) -> StageParts:
+        stage, task = self.experiment.stages[number], self.tasks[number]
+        samples, held_out = (self.data.stages[number].samples.of_split(split) for split in ("train", "val"))
+        training = Batches(
+            samples.images,
+            samples.rows,
             stage.batch_size,
             seed=(self.experiment.seed, number),
-            targets=task.encode(training.table),
-            weights=task.sample_weights(training.table),
-            variants=training.variants,
+            targets=task.encode(samples.table),
+            weights=task.sample_weights(samples.table),
+            variants=samples.variants,
             augmenter=Augmenter(stage.augment) if stage.augment else None,
             shuffled=True,
-            sampler=Sampler.of(training.table, stage.data.sampling),
+            sampler=Sampler.of(samples.table, stage.data.sampling),
         )
-        held_out = validation.batches(stage.batch_size, seed=(self.experiment.seed,))
-        return StageParts(model, task, batches, held_out, validation.table)
+        validation = held_out.batches(stage.batch_size, seed=(self.experiment.seed,))
+        parts = StageParts(model, None, task, training, validation, held_out.table)
+        return self._over_features(parts, network, number) if self._caches_features(network, stage) else parts
+
+    def _caches_features(self, network: Network, stage: StageConfig) -> bool:
+        """Whether the features of the backbone are computed once; says why not where they could be."""
+        if not network.backbone_is_frozen or not self.experiment.train.cache_features:
+            return False
+        if stage.augment:
+            self.console.say(
+                f"Stage '{stage.name}': the backbone is frozen, but its features cannot be computed once, since the "
+                f"images are augmented. Without augmentation (`stages: [{{name: {stage.name}, augment: []}}]`) only "
+                "the head would run in each step, many times faster."
+            )
+            return False
+        self.console.say(
+            f"Stage '{stage.name}': the backbone is frozen and the images are not augmented, so that its features are "
+            "computed once, and only the head runs in each step."
+        )
+        return True
+
+    def _over_features(self, parts: StageParts, network: Network, number: int) -> StageParts:
+        """Puts the features of the frozen backbone in the place of the images, and the head in that of the network."""
+        stage, samples = self.experiment.stages[number], self.data.stages[number].samples
+        training, held_out = samples.of_split("train"), samples.of_split("val")
+        extractor, head = network.split_at_features()
+        features = compute_features(
+            network,
+            extractor,
+            samples.take(np.flatnonzero(np.isin(samples.table.split, ["train", "val"]))),
+            batch_size=stage.batch_size,
+            folder=cache_dir(stage.data),
+            console=self.console,
+        )
+        return replace(
+            parts,
+            head=head,
+            training=replace(parts.training, images=features.values, rows=features.rows(training), variants=None),
+            validation=replace(parts.validation, images=features.values, rows=features.rows(held_out), variants=None),
+        )
 
     @contextlib.contextmanager
     def status(self) -> Iterator[None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -10,7 +9,6 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -21,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cvlab.console import Console
+from cvlab.data.cache_folder import building_in, check_space
 from cvlab.data.decode import Box, DecodedImage, UnreadableImage, decode_bytes, quiet_decoding
 from cvlab.data.fingerprint import worker_count
 from cvlab.errors import DataError
@@ -30,6 +29,7 @@ from cvlab.run_folder import sync_folder
 DECODER_VERSION = 1
 HEADER_BYTES = 128
 INDEX_BYTES_PER_IMAGE = 200
+IMAGES = "the decoded images"
 DECODED_AHEAD = 4  # images a worker may be ahead of the writer, which bounds the memory
 
 Source = tuple[str, Path]  # what is to be decoded (`SampleTable.pixels`), one file with that content
@@ -58,15 +58,6 @@ class ImageCache:
             KeyError: An entry is unreadable or was not given to `open_or_build`.
         """
         return np.array([self.row_of[item] for item in pixels], dtype=np.int64)
-
-
-def default_cache_dir() -> Path:
-    """Returns `$CVLAB_CACHE_DIR`, else `$XDG_CACHE_HOME/cvlab`, else `~/.cache/cvlab`."""
-    if own := os.environ.get("CVLAB_CACHE_DIR"):
-        return Path(own).expanduser().absolute()
-    shared = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification: a relative path is invalid and is to be ignored.
-    return (Path(shared) if os.path.isabs(shared) else Path.home() / ".cache") / "cvlab"
 
 
 def open_or_build(
@@ -99,7 +90,8 @@ def open_or_build(
     cache = _open(folder, contents, image_size)
     if cache is not None:
         return cache
-    with _write_errors(folder, _needed_bytes(len(sources), image_size)), _locked(folder, console):
+    needed = _needed_bytes(len(sources), image_size)
+    with building_in(folder, IMAGES, needed=needed, console=console):
         cache = _open(folder, contents, image_size)  # Another process may have built it meanwhile.
         if cache is None:
             _build(folder, sources, image_size, console)
@@ -137,9 +129,7 @@ def _build(folder: Path, sources: Sequence[Source], image_size: tuple[int, int],
         shutil.rmtree(abandoned)
     if folder.exists():
         shutil.rmtree(folder)
-    needed, free = _needed_bytes(len(sources), image_size), shutil.disk_usage(folder.parent).free
-    if needed > free:
-        raise DataError(_cannot_write(folder, "the disk is too full", needed))
+    check_space(folder, IMAGES, needed=_needed_bytes(len(sources), image_size))
     temporary = folder.with_name(f"{folder.name}.{token_hex(4)}.tmp")
     try:
         temporary.mkdir()
@@ -242,42 +232,6 @@ def _npy_header(count: int, image_size: tuple[int, int]) -> bytes:
 def _needed_bytes(count: int, image_size: tuple[int, int]) -> int:
     height, width = image_size
     return HEADER_BYTES + count * (height * width * 3 + INDEX_BYTES_PER_IMAGE)
-
-
-@contextmanager
-def _locked(folder: Path, console: Console) -> Iterator[None]:
-    """Holds the lock of one cache; the system releases it even when the process is killed."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f"{folder.name}.lock").open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            console.say("Another process is decoding the same images; waiting for it.")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def _write_errors(folder: Path, needed: int) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DataError(_cannot_write(folder, error.strerror or str(error), needed)) from error
-
-
-def _cannot_write(folder: Path, reason: str, needed: int) -> str:
-    place = folder.parent
-    while not os.path.exists(place):  # Path.exists would raise where the folder above is forbidden.
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    return (
-        f"{folder.parent}: the decoded images cannot be written ({reason}). They need {_megabytes(needed)}; "
-        f"{_megabytes(free)} are free there. Make room, or choose another folder with `data.cache_dir=...`."
-    )
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
 
 
 def _sync(file: BinaryIO) -> None:

@@ -10,8 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from cvlab.config import Settings
-from cvlab.config_values import AbsolutePath
+from cvlab.config_values import AbsolutePath, Settings
 from cvlab.data.csv_cells import class_cell
 from cvlab.data.csv_file import Column
 from cvlab.data.samples import CLASS, SPLITS

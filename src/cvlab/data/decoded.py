@@ -10,7 +10,8 @@ import numpy as np
 
 from cvlab.config import DataConfig, Variant
 from cvlab.console import Console
-from cvlab.data.cache import ImageCache, default_cache_dir, open_or_build
+from cvlab.data.cache import ImageCache, open_or_build
+from cvlab.data.cache_folder import default_cache_dir
 from cvlab.data.expansion import expand_training, turn
 from cvlab.data.pipeline import Batches
 from cvlab.data.samples import SPLITS, SampleTable

@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cvlab.data.augment import Augmenter
-        known = self._order
-        if known is None or known[0] != epoch:
-            # Kept whole: several threads ask at once.
-            self._order = known = (epoch, self._shuffle(epoch))
-        return known[1]
+from cvlab.data.expansion import turn
+from cvlab.data.fingerprint import worker_count
+from cvlab.data.sampling import Sampler
 from cvlab.errors import CvlabError
 
 if TYPE_CHECKING:
@@ -31,7 +29,7 @@ class Batches:
     """Batches as a function of their number, so that any point of a training can be taken up again.
 
     Attributes:
-        images: uint8 (n, height, width, 3), 0..255 RGB; usually on disk.
+        images: uint8 (n, height, width, 3), 0..255 RGB, or float32 (n, ...) features; usually on disk.
         rows: The rows of `images` to use, one a sample.
         targets: Truth, float32, a row a sample; None when predicting.
         weights: Weight of each sample in the loss, float32; None for equal weights.
@@ -93,18 +91,11 @@ class Batches:
         """The order of the samples in an epoch (counted from 0)."""
         if not self.shuffled:
             return np.arange(len(self.rows))
-<<<<<<< HEAD
-        if self._order is None or self._order[0] != epoch:
-            self._order = (epoch, self._shuffle(epoch))
-        return self._order[1]
-=======
         known = self._order
         if known is None or known[0] != epoch:
-            rng = np.random.default_rng([*self.seed, epoch, 0x0D])
             # Kept whole: several threads ask at once.
-            self._order = known = (epoch, rng.permutation(len(self.rows)))
+            self._order = known = (epoch, self._shuffle(epoch))
         return known[1]
->>>>>>> lead/main
 
     def _shuffle(self, epoch: int) -> np.ndarray:
         if self.sampler is not None:
@@ -142,10 +133,9 @@ class Batches:
     def _make_dataset(self, first: int) -> tf.data.Dataset:
         import tensorflow as tf
 
-        height, width = self.images.shape[1:3]
-        shapes = [(None, height, width, 3)]
-        shapes += [(None, *column.shape[1:]) for column in (self.targets, self.weights) if column is not None]
-        types = [tf.uint8] + [tf.float32] * (len(shapes) - 1)
+        columns = [column for column in (self.images, self.targets, self.weights) if column is not None]
+        shapes = [(None, *column.shape[1:]) for column in columns]
+        types = [tf.as_dtype(column.dtype) for column in columns]
 
         def load(batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
             parts = tf.numpy_function(self._load_or_keep_error, [batch], types)

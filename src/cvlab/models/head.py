@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from cvlab.config import Settings
-from cvlab.config_values import Count
+from cvlab.config_values import Count, Settings
 from cvlab.models.blocks import Rate
 
 if TYPE_CHECKING:

@@ -37,11 +37,36 @@ class Network:
 
         freeze(self.backbone, stage.trainable, batchnorm_mode=stage.batchnorm_mode)
         images = keras.Input((*self.image_size, 3), name="image")
-        frozen = not self.backbone.trainable_variables
-        x = self.backbone(preprocess(images, self.config.preprocessing), **({"training": False} if frozen else {}))
+        mode = {"training": False} if self.backbone_is_frozen else {}
+        x = self.backbone(preprocess(images, self.config.preprocessing), **mode)
         for layer in self.head:
             x = layer(x)
         return keras.Model(images, x, name=self.config.name)
+
+    @property
+    def backbone_is_frozen(self) -> bool:
+        """Whether nothing of the backbone is trained, as the last `connect` left it."""
+        return not self.backbone.trainable_variables
+
+    def split_at_features(self) -> tuple[keras.Model, keras.Model]:
+        """Cuts the network behind its frozen backbone and what pools that, where nothing is random or trained.
+
+        Returns:
+            A model from images to features (float32), and one from features to the outputs, over the same layers.
+        """
+        import keras
+
+        pools = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D, keras.layers.Flatten)
+        images = keras.Input((*self.image_size, 3), name="image")
+        x = self.backbone(preprocess(images, self.config.preprocessing), training=False)
+        head = list(self.head)
+        while isinstance(head[0], pools):
+            x = head.pop(0)(x)
+        x = keras.ops.cast(x, "float32")
+        features = y = keras.Input(x.shape[1:], dtype="float32", name="features")
+        for layer in head:
+            y = layer(y)
+        return keras.Model(images, x, name="features"), keras.Model(features, y, name=f"{self.config.name}_head")
 
     def with_new_head(self, output: keras.layers.Layer) -> Network:
         """Returns a network over the same backbone whose head is new and ends in `output`."""
@@ -57,6 +82,17 @@ def build_network(config: ModelConfig, *, image_size: tuple[int, int], output: k
     images = keras.Input((*image_size, 3))
     backbone = keras.Model(images, module.backbone(images, config), name=BACKBONE)
     return Network(config, image_size, backbone, []).with_new_head(output)
+
+
+def find_weights(config: ModelConfig, *, image_size: tuple[int, int]) -> None:
+    """Makes sure that the file of weights that the settings name is there, if they name one.
+
+    Raises:
+        ConfigError: It is missing, or cannot be downloaded.
+    """
+    find = getattr(registry.load(registry.MODELS, config.name), "find_weights", None)
+    if find:
+        find(config, image_size)
 
 
 def load_pretrained(network: Network) -> str | None:

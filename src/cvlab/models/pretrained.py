@@ -11,11 +11,12 @@ from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, fiel
 
 from cvlab.config import ComponentConfig, ModelConfig
 from cvlab.config_values import Preprocessing
-from cvlab.errors import did_you_mean
+from cvlab.errors import ConfigError, did_you_mean
 from cvlab.models import pretrained_weights
 from cvlab.models.backbones import NETWORKS
 from cvlab.models.blocks import Rate
 from cvlab.models.head import HeadLayer, Pooling, head_layers
+from cvlab.models.imagenet import imagenet_file
 from cvlab.models.preprocessing import IMAGENET_DEVIATION
 from cvlab.models.pretrained_weights import IMAGENET, NO_WEIGHTS
 
@@ -115,6 +116,11 @@ class Config(ModelConfig, _Network):
         return NETWORKS[network].smallest, network
 
     @property
+    def title(self) -> str:
+        """The name in `keras.applications`."""
+        return self.network
+
+    @property
     def has_batchnorm(self) -> bool:
         """Whether there is BatchNorm that is new; that of pretrained weights does not lag behind."""
         new_backbone = self.weights == NO_WEIGHTS and NETWORKS[self.network].batchnorm
@@ -168,6 +174,18 @@ def _call_with_deviation(layer: keras.layers.Layer, *inputs: Any, **options: Any
 def head(config: Config) -> list[keras.layers.Layer]:
     """The pooling, then the dense layers of the settings."""
     return head_layers(config.pooling, config.head, batchnorm_momentum=config.batchnorm_momentum)
+
+
+def find_weights(config: Config, image_size: tuple[int, int]) -> None:
+    """Makes sure that the file of weights is there, before anything else is done; ImageNet's is downloaded.
+
+    Raises:
+        ConfigError: The file is missing, or cannot be downloaded.
+    """
+    if config.weights == IMAGENET:
+        imagenet_file(config.network, image_size)
+    elif config.weights != NO_WEIGHTS and not os.path.isfile(config.weights):
+        raise ConfigError([f"model.weights: {config.weights}: there is no such file."])
 
 
 def load_pretrained(backbone: keras.Model, config: Config) -> str | None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from cvlab.config import EvaluateConfig, Settings, TaskConfig
-from cvlab.config_values import NotNegative
+from cvlab.config import EvaluateConfig, TaskConfig
+from cvlab.config_values import NotNegative, Settings
 from cvlab.data import sampling
 from cvlab.data.samples import CLASS, SampleTable
 from cvlab.data.source import Labels

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import AfterValidator, Field
 
-from cvlab.config import EvaluateConfig, Settings, TaskConfig
-from cvlab.config_values import Positive
+from cvlab.config import EvaluateConfig, TaskConfig
+from cvlab.config_values import Positive, Settings
 from cvlab.data.samples import SPLITS, SampleTable
 from cvlab.data.source import Labels
 from cvlab.errors import ConfigError, DataError, did_you_mean
