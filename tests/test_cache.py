@@ -167,8 +167,8 @@ def test_another_size_is_another_cache(paths: list[Path], tmp_path: Path) -> Non
 def test_low_range_images_are_remembered(tmp_path: Path) -> None:
     dark = tmp_path / "twelve bits.png"
     Image.fromarray(np.arange(80, dtype=np.uint16).reshape(8, 10) * 50).save(dark)
-    assert built([dark], tmp_path).low_range == {sha256(dark)}
-    assert built([dark], tmp_path).low_range == {sha256(dark)}
+    assert built([dark], tmp_path).flagged == {sha256(dark)}
+    assert built([dark], tmp_path).flagged == {sha256(dark)}
 
 
 def test_no_readable_image_at_all(paths: list[Path], tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from cvlab.config_file import load_experiment
 from cvlab.config_values import MAX_IMAGE_SIDE
 from tests.config_fixture import VALID, changed, problems_of
 
-MODELS = "'alexnet', 'covid_cnn', 'mobilenet', 'pretrained' or 'vggnet'"
+SOURCES = "'csv_table', 'image_folder', 'image_mask_folder' or 'lgg_mri'"
+MODELS = "'alexnet', 'covid_cnn', 'mobilenet', 'pretrained', 'unet', 'unet_vgg16' or 'vggnet'"
 OPTIMIZERS = "'adam', 'adamw', 'sgd' or 'rmsprop'"
 TRAINABLE = "'all', 'head', {first_frozen: N}, {last_layers: N}, {fraction: F} with 0 < F <= 1, or {from_layer: NAME}"
 CLASS_WEIGHTS = "'balanced', null, or a mapping of class names to weights above 0"
@@ -69,9 +70,9 @@ def test_the_valid_configuration(tmp_path: Path) -> None:
          f"15: train.optimizer.name: is missing; expected {OPTIMIZERS}; did you write 'nme' for it?"),
         ("name: vggnet", "Name: vggnet", f"12: model.name: is missing; expected {MODELS}; "
          "did you write 'Name' for it?"),
-        ("  name: image_folder\n", "", "4: data.name: is missing; expected 'csv_table' or 'image_folder'."),
+        ("  name: image_folder\n", "", f"4: data.name: is missing; expected {SOURCES}."),
         ("{root: data/b}", "{name: images, root: data/b}",
-         "25: stages.1.data.name: expected 'csv_table' or 'image_folder', received 'images'."),
+         f"25: stages.1.data.name: expected {SOURCES}, received 'images'."),
         ("name: adam", "name: adem",
          f"15: train.optimizer.name: expected {OPTIMIZERS}, received 'adem'; did you mean 'adam'?"),
         ("{name: adam, beta_1: 0.9}", "sgd",

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cvlab.data.decode import UnreadableImage, decode_bytes
+from cvlab.data.decode import decode_bytes
+from cvlab.data.image_file import UnreadableImage
 from tests.image_fixture import (
     ALPHA,
     GREY,
@@ -43,10 +44,35 @@ def test_tiff_compressions(compression: str) -> None:
     np.testing.assert_array_equal(decoded(saved(RGB, "TIFF", compression=compression)), RGB)
 
 
-@pytest.mark.parametrize("options", [{}, {"byteorder": ">"}, {"bigtiff": True}, {"planarconfig": "separate"}])
+LAYOUTS: list[dict[str, Any]] = [
+    {},
+    {"byteorder": ">"},
+    {"bigtiff": True},
+    {"bigtiff": True, "byteorder": ">"},
+    {"planarconfig": "separate"},
+]
+
+
+@pytest.mark.parametrize("options", LAYOUTS)
 def test_tiff_layouts(options: dict[str, Any]) -> None:
-    array = np.moveaxis(RGB, 2, 0) if "planarconfig" in options else RGB
-    np.testing.assert_array_equal(decoded(tiff(array.copy(), photometric="rgb", **options)), RGB)
+    for array in (RGB, RGB16):
+        stored = np.moveaxis(array, 2, 0).copy() if "planarconfig" in options else array
+        data = tiff(stored, photometric="rgb", **options)
+        np.testing.assert_array_equal(decoded(data), RGB if array is RGB else to_eight(RGB16))
+
+
+def test_tiffs_that_only_tifffile_reads() -> None:
+    """Big-endian BigTIFF, and 16-bit grey with alpha."""
+    big = {"bigtiff": True, "byteorder": ">"}
+    grey = as_rgb(to_eight(RGB16[..., 0]))
+    np.testing.assert_array_equal(decoded(tiff(GREY, **big)), as_rgb(GREY))
+    np.testing.assert_array_equal(decoded(tiff(255 - GREY, photometric="miniswhite", **big)), as_rgb(GREY))
+    np.testing.assert_array_equal(decoded(tiff(65535 - RGB16[..., 0], photometric="miniswhite", **big)), grey)
+    for kind, expected in (("unassalpha", on_black(grey, to_eight(RGB16[..., 1]))), ("assocalpha", grey)):
+        options = {"photometric": "minisblack", "planarconfig": "contig", "extrasamples": [kind]}
+        np.testing.assert_array_equal(decoded(tiff(RGB16[..., :2].copy(), **options)), expected)
+    turned = tiff(np.rot90(GREY).copy(), extratags=[(274, 3, 1, 6, True)], **big)
+    assert np.array_equal(decoded(turned), as_rgb(GREY))
 
 
 def test_jpeg_agrees_with_another_decoder() -> None:
@@ -161,7 +187,7 @@ def test_sixteen_bit_grey_is_divided_by_257_and_rounded(form: str) -> None:
     image = decode_bytes(data, image_size=(256, 256))
     np.testing.assert_array_equal(image.pixels, as_rgb(to_eight(ALL_VALUES)))
     assert image.pixels.max() == 255
-    assert not image.low_range
+    assert not image.flagged
 
 
 @pytest.mark.parametrize("form", ["png", "opencv-png", "tiff", "big-endian", "deflate", "opencv-lzw"])
@@ -206,11 +232,11 @@ def test_low_range(largest: int, low: bool, channels: int) -> None:
     if channels in (2, 4):
         values[..., -1] = np.arange(14) * 5000  # The range of alpha does not count.
     data = png16(values, {1: 0, 2: 4, 3: 2, 4: 6}[channels])
-    assert decode_bytes(data, image_size=SIZE).low_range is low
+    assert decode_bytes(data, image_size=SIZE).flagged is low
 
 
 def test_eight_bit_images_are_never_low_range() -> None:
-    assert not decode_bytes(saved(np.zeros(SIZE, np.uint8), "PNG"), image_size=SIZE).low_range
+    assert not decode_bytes(saved(np.zeros(SIZE, np.uint8), "PNG"), image_size=SIZE).flagged
 
 
 def bilinear(array: np.ndarray, size: int) -> np.ndarray:

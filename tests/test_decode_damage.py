@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cvlab.data.decode import (
-    EXTENSIONS,
     DecodedImage,
-    UnreadableImage,
     decode_bytes,
     decode_image,
     quiet_decoding,
 )
+from cvlab.data.image_file import EXTENSIONS, UnreadableImage
 from tests.image_fixture import (
     GREY,
     RGB,
@@ -82,10 +81,13 @@ def test_tiff_of_tiles_and_of_many_strips(compression: str | None) -> None:
         (b"not an image at all", "is no JPEG, PNG, BMP, GIF, WebP or TIFF image"),
         (tiff(np.stack([GREY, GREY]), photometric="minisblack"), "2 pages"),
         (tiff(GREY.astype(np.float32)), "floating-point"),
-        (tiff(RGB.astype(np.float32), photometric="rgb"), "damaged"),
+        (tiff(RGB.astype(np.float32), photometric="rgb"), "floating-point"),
+        (tiff(GREY.astype(np.float64)), "floating-point"),
+        (tiff(GREY.astype(np.float32), bigtiff=True, byteorder=">"), "floating-point"),
+        (tiff(np.stack([GREY, GREY]).astype(np.float64), photometric="minisblack"), "2 pages"),
+        (tiff(np.dstack([RGB16, RGB16[..., :2]]), photometric="minisblack", planarconfig="contig"), "5 channels"),
         (tiff(GREY.astype(np.int16)), "signed"),
         (tiff(GREY.astype(np.uint32)), "32 bits a channel: expected 8 or 16"),
-        (tiff(np.moveaxis(RGB16, 2, 0).copy(), photometric="rgb", planarconfig="separate"), "plane by plane"),
         (saved(RGB, "PPM"), "is no JPEG"),
         (saved(RGB, "JPEG")[:-60], "damaged or incomplete"),
     ],
@@ -124,6 +126,8 @@ WHOLE_FILES = {
     "tiff": tiff(RGB, photometric="rgb"),
     "tiff16": tiff(RGB16, photometric="rgb"),
     "big-tiff": tiff(RGB16[..., 0], bigtiff=True),
+    "big-endian-big-tiff": tiff(RGB16[..., 0], bigtiff=True, byteorder=">"),
+    "planes": tiff(np.moveaxis(RGB16, 2, 0).copy(), photometric="rgb", planarconfig="separate"),
     "lzw": saved(RGB, "TIFF", compression="tiff_lzw"),
 }
 

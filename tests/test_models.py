@@ -21,6 +21,8 @@ TWO_OUTPUTS = {"alexnet": 3_458_802, "vggnet": 3_746_866, "mobilenet": 3_230_914
 # Settings that make each model small; what is not here has a width.
 TOY: dict[str, dict[str, Any]] = {
     "covid_cnn": {"depth": 3, "head": [{"units": 8, "batchnorm": True}]},
+    "unet": {"filters": [2, 3, 4, 5, 6]},
+    "unet_vgg16": {"weights": "none", "decoder_filters": [4, 4, 4, 4]},
     "pretrained": {"network": "MobileNet", "weights": "none", "head": [{"units": 8, "dropout": 0.2}]},
 }
 WITHOUT_BATCHNORM = {"alexnet": 3_457_704, "vggnet": 3_744_664}
@@ -83,7 +85,7 @@ def test_a_saved_model_opens_without_cvlab_and_predicts_the_same(name: str, tmp_
     x = images(3)
     scores = model.predict(x, verbose=0)
     np.testing.assert_array_equal(scores, again.predict(x, verbose=0))
-    np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(scores.sum(axis=-1), 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
@@ -100,7 +102,7 @@ def test_mixed_precision_keeps_weights_and_scores_in_float32(name: str, precisio
     assert {str(weight.dtype) for weight in model.weights} == {"float32"}
     scores = model.predict(images(2), verbose=0)
     assert scores.dtype == np.float32
-    np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(scores.sum(axis=-1), 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("mode", ["tf", "torch", "caffe"])

@@ -12,8 +12,10 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -35,19 +37,24 @@ from cvlab.config_values import (
 )
 
 Sampling = Literal["natural", "oversample", "undersample", "balanced"]
+Rounding = Literal["down", "nearest"]
 Variant = Literal["identity", "flip", "rot90", "rot180", "rot270"]
 
 
 class SplitConfig(Settings):
     """How a pool of samples becomes train, validation and test.
 
-    Without fractions, class folders are split 0.8, 0.1, 0.1 and split folders are taken as they are.
+    Without fractions, what is not split yet is split 0.8, 0.1, 0.1, and what is split is taken as it is.
+
+    Attributes:
+        rounding: How the share of n samples becomes a whole number: down, `int(n * share)`, or the nearest one.
     """
 
     train: Share | None = None
     val: Share | None = None
     test: Share | None = None
     group_pattern: RegularExpression | None = None
+    rounding: Rounding = "down"
 
     @model_validator(mode="after")
     def _fractions(self) -> SplitConfig:
@@ -113,9 +120,17 @@ class DataConfig(ComponentConfig):
 
 
 class ModelConfig(ComponentConfig):
-    """Settings that every model shares."""
+    """Settings that every model shares.
+
+    Attributes:
+        smallest_image: The smallest side of an image in pixels.
+        size_multiple: What both sides of an image must be divisible by.
+        tasks: The names of the tasks that the model can be trained for.
+    """
 
     smallest_image: ClassVar[int] = 1
+    size_multiple: ClassVar[int] = 1
+    tasks: ClassVar[tuple[str, ...]] = ("classification", "regression")
 
     preprocessing: Preprocessing = "unit"
     init_from: AbsolutePath | None = None
@@ -176,6 +191,46 @@ class StageConfig(StageTraining):
     _one_remedy = field_validator("data")(_balanced_once)
 
 
+def _injected_layers(value: Any) -> Any:
+    """Checks the shape of `layers`; which layers the names mean is decided by `uncertainty.py`."""
+    names = isinstance(value, list) and all(isinstance(name, str) and name for name in value)
+    if value in ("head", "all") or (names and 0 < len(value) == len({*value})):
+        return value
+    raise ValueError("expected 'head', 'all' or a list of names of layers, each once")
+
+
+def _injected_rate(value: Any) -> Any:
+    if value == "auto" or (type(value) is float and 0 < value < 1):
+        return value
+    raise ValueError("expected 'auto' or a number above 0 and below 1")
+
+
+_INJECTED_LAYERS_SCHEMA = {
+    "anyOf": [
+        {"enum": ["head", "all"]},
+        {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "uniqueItems": True},
+    ]
+}
+_INJECTED_RATE_SCHEMA = {
+    "anyOf": [{"enum": ["auto"]}, {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}]
+}
+
+
+class DropoutInjection(Settings):
+    """Uncertainty from dropout that is put into the trained network (Ledda, Fumera & Roli 2023).
+
+    Attributes:
+        layers: In front of which layers: `head` (dense and convolution layers of the head, the output too), `all`
+            (every dense and convolution layer), or names of layers.
+        samples: How many passes there are, each with other units dropped.
+        rate: The share of units that a pass drops; `auto` chooses it on validation.
+    """
+
+    layers: Annotated[Any, BeforeValidator(_injected_layers), WithJsonSchema(_INJECTED_LAYERS_SCHEMA)] = "head"
+    samples: Annotated[int, Field(ge=2)] = 30
+    rate: Annotated[Any, BeforeValidator(_injected_rate), WithJsonSchema(_INJECTED_RATE_SCHEMA)] = "auto"
+
+
 class EvaluateConfig(Settings):
     """What is computed from the predictions.
 
@@ -183,11 +238,13 @@ class EvaluateConfig(Settings):
         top_k: How many of the highest scores may hold the truth.
         positive_class: What the binary table tells from the rest; null: the second of two classes, else no table.
         threshold: From which score on a sample is positive: a number, or a rule that chooses it on validation.
+        dropout_injection: How the uncertainty of each prediction is found; null: it is not.
     """
 
     top_k: Count = 3
     positive_class: str | None = None
     threshold: Threshold = 0.5
+    dropout_injection: DropoutInjection | None = None
 
 
 class Experiment(Settings):

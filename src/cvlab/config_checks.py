@@ -45,6 +45,7 @@ def check_together(value: Mapping[str, Any], model: type[ComponentConfig] | None
     """Checks what only shows when two parts are seen together."""
     _check_stage_names(value, problems)
     _check_image_sizes(value, model, problems)
+    _check_tasks(value, model, problems)
     _check_warmups(value, problems)
     _check_monitors(value, problems)
 
@@ -63,7 +64,6 @@ def _check_stage_names(value: Mapping[str, Any], problems: Problems) -> None:
 
 
 def _check_image_sizes(value: Mapping[str, Any], model: type[ComponentConfig] | None, problems: Problems) -> None:
-    smallest, network = _smallest_side(value, model)
     first: Size | None = None
     for i, stage in _stages(value):
         size = _image_size(stage)
@@ -71,18 +71,42 @@ def _check_image_sizes(value: Mapping[str, Any], model: type[ComponentConfig] | 
             continue
         own: Key = ("stages", i, "data", "image_size")
         first = first or size
-        if min(size) < smallest:
-            message = f"expected at least {smallest} pixels a side for {network}, received {shown(size)}"
-            problems.add(own if problems.given(own) else ("data", "image_size"), message)
+        if misfit := _misfit_of_size(size, value.get("model"), model):
+            problems.add(own if problems.given(own) else ("data", "image_size"), f"{misfit}, received {shown(size)}")
         elif size != first:
             problems.add(own, f"expected {shown(first)} as in the first stage, received {shown(size)}")
 
 
-def _smallest_side(value: Mapping[str, Any], model: type[ComponentConfig] | None) -> tuple[int, str]:
-    settings = value.get("model")
+def _misfit_of_size(size: Size, settings: Any, model: type[ComponentConfig] | None) -> str:
+    """Returns what the model expects of an image's size; nothing if this one fits."""
     if model is None or not issubclass(model, ModelConfig) or not isinstance(settings, dict):
-        return 1, ""
-    return model.smallest_side(settings)
+        return ""
+    smallest, network = model.smallest_side(settings)
+    if min(size) < smallest:
+        return f"expected at least {smallest} pixels a side for {network}"
+    step = model.size_multiple
+    if all(side % step == 0 for side in size):
+        return ""
+    down, up = (tuple((side + more) // step * step for side in size) for more in (0, step - 1))
+    return f"expected sides divisible by {step} for {network} (the nearest: {shown(down)} and {shown(up)})"
+
+
+def _check_tasks(value: Mapping[str, Any], model: type[ComponentConfig] | None, problems: Problems) -> None:
+    """The model must be one for the task of each stage."""
+    if model is None or not issubclass(model, ModelConfig):
+        return
+    for _, stage in _stages(value):
+        task = stage.get("task")
+        name = task.get("name") if isinstance(task, dict) else None
+        if isinstance(name, str) and name in registry.TASKS and name not in model.tasks:
+            fitting = [other for other in sorted(registry.MODELS) if name in _tasks_of(other)]
+            expected = f"expected a model for {name} ({', '.join(fitting)})"
+            problems.add(("model", "name"), f"{expected}, received {shown(value['model']['name'])}")
+
+
+def _tasks_of(model: str) -> tuple[str, ...]:
+    tasks: tuple[str, ...] = registry.load(registry.MODELS, model).Config.tasks
+    return tasks
 
 
 def _check_warmups(value: Mapping[str, Any], problems: Problems) -> None:

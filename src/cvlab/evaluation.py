@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from cvlab.data.samples import by_stage, read_samples, text_column
 from cvlab.data.source import Labels, LoadedSource
 from cvlab.errors import DataError, RunFolderError, counted, listing
 from cvlab.evaluation_pictures import PictureBook
+from cvlab.evaluation_uncertainty import UncertaintyStep, check_injection, without_injection
 from cvlab.initial import build_tasks, samples_before
 from cvlab.run_folder import Json, RunFolder, read_json, write_json, write_text
 from cvlab.tasks.task import Task
@@ -65,6 +66,7 @@ class Evaluator:
         stage = self.experiment.stages[-1]
         samples = self._samples(stage)
         self.task.check_evaluation(self.experiment.evaluate, samples.table)
+        check_injection(model, self.experiment)
         missing = [split for split in splits or () if split not in samples.splits]
         if missing:
             raise DataError(f"--split: this run has no {missing[0]} split; it has {', '.join(samples.splits)}.")
@@ -85,6 +87,8 @@ class Evaluator:
         pictures.draw_augmented(samples.of_split("train"))
         shown = [split for split in samples.splits if self.run.predictions(split).is_file()][-1]
         pictures.draw_predictions(model, samples.of_split(shown), shown, point)
+        held_out = {split: samples.of_split(split) for split in wanted if split != "train"}
+        self._uncertainty(model, held_out, lambda: samples.of_split("val"))
 
     def evaluate_folder(self, folder: Path) -> Path:
         """Predicts all images of another data folder and returns the path of the predictions table.
@@ -126,6 +130,8 @@ class Evaluator:
         self._predict(model, samples, path)
         write_json(path.with_suffix(".json"), {"data": str(folder.resolve()), "notes": notes})
         self._write_metrics(self._operating_point(model))
+        stage = self.experiment.stages[-1]
+        self._uncertainty(model, {name: samples}, lambda: self._samples(stage).of_split("val"))
         return path
 
     def _best(self) -> Path:
@@ -208,8 +214,7 @@ class Evaluator:
         """
         val, path = self.run.predictions("val"), self.run.operating_point
         if val.is_file() and path.is_file():
-            stored: Json = read_json(path)
-            return stored
+            return without_injection(read_json(path))
         if not val.is_file():
             self.console.say("Predicting val for the operating point")
             self._predict(model, self._samples(self.experiment.stages[-1]).of_split("val"), val)
@@ -220,6 +225,15 @@ class Evaluator:
         write_json(path, point)
         self.console.say(f"Operating point: threshold {point['threshold']:.4g}, kept in {path.name}")
         return point
+
+    def _uncertainty(
+        self, model: keras.Model, splits: Mapping[str, DecodedSamples], validation: Callable[[], DecodedSamples]
+    ) -> None:
+        """Finds how uncertain the predictions are, where the settings ask for it."""
+        settings = self.experiment.evaluate.dropout_injection
+        if settings is not None:
+            step = UncertaintyStep(self.run, self.experiment, self.task, self.synthetic, self.console, settings)
+            step.evaluate(model, splits, validation)
 
     def _write_metrics(self, point: Json | None) -> None:
         """Computes every metric from the predictions tables on disk; the operating point is that of the last stage."""

@@ -13,11 +13,15 @@ MODELS = {
     "covid_cnn": "cvlab.models.covid_cnn",
     "mobilenet": "cvlab.models.mobilenet",
     "pretrained": "cvlab.models.pretrained",
+    "unet": "cvlab.models.unet",
+    "unet_vgg16": "cvlab.models.unet_vgg16",
     "vggnet": "cvlab.models.vggnet",
 }
 SOURCES = {
     "image_folder": "cvlab.data.image_folder",
     "csv_table": "cvlab.data.csv_table",
+    "image_mask_folder": "cvlab.data.image_mask_folder",
+    "lgg_mri": "cvlab.data.lgg_mri",
 }
 TASKS = {
     "classification": "cvlab.tasks.classification",
@@ -31,6 +35,8 @@ SYNTHETIC = {
         "chest": "cvlab.data.synthetic.chest",
         "covid": "cvlab.data.synthetic.covid",
     },
+    "image_mask_folder": {"brain": "cvlab.data.synthetic.brain"},
+    "lgg_mri": {"brain": "cvlab.data.synthetic.brain"},
 }
 TOOLS = {
     "augment": "cvlab.data.augment",

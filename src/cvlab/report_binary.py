@@ -11,6 +11,7 @@ from cvlab.errors import RunFolderError, counted
 from cvlab.metrics.binary import Counts, binary_metrics, over_thresholds
 from cvlab.metrics.classification_table import ClassificationPredictions
 from cvlab.metrics.operating_point import OperatingPoint, threshold_text
+from cvlab.metrics.uncertainty import INJECTION
 from cvlab.plots_binary import SIZE, Scored, precision_recall_with_point, roc_with_point
 from cvlab.report_record import RunRecord
 from cvlab.report_text import code, md, number, table
@@ -67,7 +68,10 @@ def read_point(record: RunRecord, predictions: Predictions) -> OperatingPoint | 
     path = record.run.operating_point
     if not path.is_file():
         return None
-    point = OperatingPoint.from_json(read_json(path))
+    value = read_json(path)
+    if isinstance(value, dict) and [*value] == [INJECTION]:
+        return None
+    point = OperatingPoint.from_json(value)
     for split, p in predictions.items():
         counts = Counts.at(*point.of(p), point.threshold)
         if split == point.split and any(point.values[name]["value"] != count for name, count in vars(counts).items()):

@@ -27,6 +27,7 @@ from cvlab.reading import SPLITS, read_curves
 from cvlab.report_binary import Figure, binary_figures, binary_sections, gallery_section, read_point
 from cvlab.report_record import Picture, RunRecord, TaskReport
 from cvlab.report_text import block, change, md, number, table
+from cvlab.report_uncertainty import uncertainty_section
 from cvlab.run_folder import Json
 
 Metrics = dict[str, Any]
@@ -73,6 +74,7 @@ def build(record: RunRecord) -> TaskReport:
             "Before and after each stage": _changes(record),
             "Accuracy of the best weights": [_accuracies(metrics)],
             "Predictions to look at": gallery_section(record),
+            "Uncertainty by dropout injection": uncertainty_section(record),
         },
         findings=read_curves(record.history_of_task, metrics),
         pictures=_curves(record, record.history_of_task)

@@ -24,6 +24,7 @@ from cvlab.reading_regression import read_curves
 from cvlab.reading_stages import SPLITS, decimals
 from cvlab.report_record import Picture, RunRecord, TaskReport
 from cvlab.report_text import md, number, table
+from cvlab.report_uncertainty import uncertainty_section
 from cvlab.run_folder import Json
 
 Metrics = dict[str, Any]
@@ -57,6 +58,7 @@ def build(record: RunRecord) -> TaskReport:
             f"Results by target ({shown})": [_per_target(metrics[shown])],
             "Before and after each stage": _changes(record),
             "Error of the best weights": [_errors(metrics)],
+            "Uncertainty by dropout injection": uncertainty_section(record),
         },
         findings=read_curves(history, metrics),
         pictures=_curves(record, history) + _draw(record, predictions[shown], metrics[shown], shown),

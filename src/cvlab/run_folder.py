@@ -135,6 +135,8 @@ class RunFolder:
     plots = _File("plots")
     pictures = _File("samples")
     heat_maps = _File("samples", "heat_maps.json")
+    uncertain_masks = _File("samples", "uncertain_masks.png")
+    uncertainty_metrics = _File("uncertainty", "metrics.json")
     last = _File("checkpoints", "last.keras")
     best = _File("checkpoints", "best.keras")
     initial = _File("checkpoints", "initial.keras")
@@ -147,3 +149,7 @@ class RunFolder:
         """The predictions table of a split; `moment` is `<stage>-before` or `<stage>-after`."""
         folder = self.path / "predictions"
         return (folder / moment if moment else folder) / f"{split}.csv"
+
+    def uncertainty(self, split: str) -> Path:
+        """The table of uncertainties of a split; uncertainty maps of masks lie in the folder of the same name."""
+        return self.path / "uncertainty" / f"{split}.csv"

@@ -164,7 +164,8 @@ class TrainingRun:
 
     def _caches_features(self, network: Network, stage: StageConfig) -> bool:
         """Whether the features of the backbone are computed once; says why not where they could be."""
-        if not network.backbone_is_frozen or not self.experiment.train.cache_features:
+        one_output = network.has_vector_features
+        if not network.backbone_is_frozen or not one_output or not self.experiment.train.cache_features:
             return False
         if stage.augment:
             self.console.say(

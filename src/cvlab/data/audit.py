@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cvlab.data.samples import SampleTable
+from cvlab.errors import counted
 
 _COLUMNS = {"sample_id": "sample", "group": "group", "content": "identical file"}
 _OTHER_FILE = "id"
@@ -40,6 +41,43 @@ class Leak:
         name = f" '{self.name}'" if self.kind == "group" else ""
         other = " (the files differ; unrelated folders need different names)" if self.kind == _OTHER_FILE else ""
         return f"{self.kind}{name} stands in {self.seen_in} and in {self.again_in}: {shown}{other}"
+
+
+@dataclass(frozen=True)
+class PartedPatients:
+    """Patients who stand in several splits because `data.unit: slice` asks for it, which is a leak all the same.
+
+    Attributes:
+        stage: The name of the stage.
+        parted: How many patients stand in several splits.
+        total: How many patients there are.
+    """
+
+    stage: str
+    parted: int
+    total: int
+
+    def __str__(self) -> str:
+        return (
+            f"data.unit: slice, in stage '{self.stage}': {self.parted:,} of {counted(self.total, 'patient')} "
+            f"{'stands' if self.parted == 1 else 'stand'} in several splits, so that the network is judged by slices "
+            "of patients that it was trained on; the results look better than they are"
+        )
+
+
+def find_parted(table: SampleTable, patients: Mapping[str, str]) -> PartedPatients | None:
+    """Returns how many patients stand in several splits of a stage; None where none does.
+
+    Args:
+        table: The samples, split.
+        patients: Whom each sample shows, by id.
+    """
+    splits_of: dict[str, set[str]] = defaultdict(set)
+    for sample_id, split in zip(table.sample_id, table.split, strict=True):
+        if sample_id in patients:
+            splits_of[patients[sample_id]].add(split)
+    parted = sum(len(splits) > 1 for splits in splits_of.values())
+    return PartedPatients(table.stage[0], parted, len(splits_of)) if parted else None
 
 
 def find_leaks(

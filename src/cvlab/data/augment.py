@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import index
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -114,46 +114,65 @@ class Augmenter:
         self._transforms = list(transforms)
         self._local = threading.local()
 
-    def __call__(self, images: np.ndarray, *, seed: Sequence[int], in_place: bool = False) -> np.ndarray:
-        """Augments a batch.
+    @overload
+    def __call__(
+        self, images: np.ndarray, *, seed: Sequence[int], masks: None = None, in_place: bool = False
+    ) -> np.ndarray: ...
+
+    @overload
+    def __call__(
+        self, images: np.ndarray, *, seed: Sequence[int], masks: np.ndarray, in_place: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def __call__(
+        self, images: np.ndarray, *, seed: Sequence[int], masks: np.ndarray | None = None, in_place: bool = False
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Augments a batch, and its masks alike: what moves pixels moves both, what changes colours changes no mask.
+
+        Masks change nothing about the images: they come out as they would without.
 
         Args:
             images: uint8 of shape (n, h, w, 3), 0..255 RGB.
             seed: Integers of at least 0 that name the batch, for example (seed, stage, epoch, batch).
-            in_place: Whether to write the result over `images`, which saves a copy; else they are not modified.
+            masks: uint8 of shape (n, h, w) or (n, h, w, 1), 0 or 1; they stay so (nearest neighbour, unless a
+                transform is told otherwise).
+            in_place: Whether to write the results over `images` and `masks`, which saves copies; else they are not
+                modified.
 
         Returns:
-            A new array of the same shape and type; `images` itself if in place, or where there is nothing to do.
+            New arrays of the same shapes and types; those that were given if in place, or where there is nothing to do.
 
         Raises:
-            DataError: A transform failed, or changed the size or type of an image.
+            DataError: A transform failed, changed the size or type of an image or a mask, or gave a mask other values.
         """
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
             raise ValueError(f"expected uint8 of shape (n, h, w, 3), received {images.dtype} of {images.shape}")
-        if not self._transforms:
-            return images
-        result = images if in_place else np.array(images)
-        for start in range(0, len(result), CHUNK_SIZE):
-            self._augment_chunk(result, start, seed)
-        return result
+        shapes = (images.shape[:3], (*images.shape[:3], 1))
+        if masks is not None and (masks.dtype != np.uint8 or masks.shape not in shapes):
+            raise ValueError(f"expected masks of uint8 and shape {shapes[0]}, received {masks.dtype} of {masks.shape}")
+        if self._transforms:
+            images = images if in_place else np.array(images)
+            masks = masks if in_place or masks is None else np.array(masks)
+            planes = masks[..., 0] if masks is not None and masks.ndim == 4 else masks
+            for start in range(0, len(images), CHUNK_SIZE):
+                self._augment_chunk(images, planes, start, seed)
+        return images if masks is None else (images, masks)
 
-    def _augment_chunk(self, images: np.ndarray, start: int, seed: Sequence[int]) -> None:
+    def _augment_chunk(self, images: np.ndarray, masks: np.ndarray | None, start: int, seed: Sequence[int]) -> None:
         compose = self._compose()
         # Not `set_random_seed`: it gives every transform the same seed, so that for example a horizontal and
         # a vertical flip would always come together.
         compose.set_random_state(*random_state(seed, start // CHUNK_SIZE))
-        for image in images[start : start + CHUNK_SIZE]:
-            size = f"{image.shape[0]}x{image.shape[1]}"
+        for place in range(start, min(start + CHUNK_SIZE, len(images))):
+            given = {"image": images[place]} | ({} if masks is None else {"mask": masks[place]})
+            size = "x".join(map(str, images.shape[1:3]))
             try:
-                augmented = compose(image=image)["image"]
+                augmented = compose(**given)
             except Exception as error:
                 raise DataError(f"The augmentation failed on an image of {size} pixels: {error}.") from error
-            if augmented.shape != image.shape or augmented.dtype != image.dtype:
-                raise DataError(
-                    f"The augmentation must keep images uint8 of {size} pixels; it made {augmented.dtype} "
-                    f"of shape {augmented.shape}."
-                )
-            image[:] = augmented
+            for what, array in given.items():
+                _check_result(augmented[what], array, what)
+                array[:] = augmented[what]
 
     def _compose(self) -> Any:
         # Compose keeps state while it runs, so threads must not share one.
@@ -164,3 +183,17 @@ class Augmenter:
             cv2.setNumThreads(0)
             self._local.compose = albumentations().Compose([build(item) for item in self._transforms])
         return self._local.compose
+
+
+def _check_result(result: np.ndarray, given: np.ndarray, what: str) -> None:
+    size = "x".join(map(str, given.shape[:2]))
+    if result.shape != given.shape or result.dtype != given.dtype:
+        raise DataError(
+            f"The augmentation must keep {what}s uint8 of {size} pixels; it made {result.dtype} of shape "
+            f"{result.shape}."
+        )
+    if what == "mask" and result.max(initial=0) > 1:
+        raise DataError(
+            f"The augmentation must keep masks 0 or 1; it made values up to {result.max()}. Look for a parameter that "
+            "fills masks, such as `fill_mask`, and set it to 0."
+        )

@@ -25,6 +25,8 @@ NAMED_NUMBERS = {
     "mask_interpolation": INTERPOLATIONS,
     "interpolation_pair": INTERPOLATIONS,
 }
+# Masks hold zeros and ones.
+FILLS_OF_MASKS = frozenset({"fill_mask", "mask_drop_value"})
 
 REFUSED = {
     "changes the size of the image, which `data.image_size` sets": (
@@ -163,6 +165,8 @@ def _value_problem(name: str, key: str, value: Any) -> tuple[str, str] | None:
         return "a number from 0 to 1", ""
     if not all(map(math.isfinite, numbers)):
         return "finite numbers", ""
+    if key in FILLS_OF_MASKS and not {*numbers} <= {0, 1}:
+        return "0 (background), 1 (the structure) or null", ""
     if key in NAMED_NUMBERS:
         return _named_number_problem(value, NAMED_NUMBERS[key])
     # albumentations takes these in silence: a misspelt axis is dropped, a missing axis of shear is one

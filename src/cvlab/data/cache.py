@@ -1,9 +1,10 @@
-"""All images of a data set, decoded once to the wanted size, in one file that is mapped into memory."""
+"""All images or masks of a data set, decoded once to the wanted size, in one file that is mapped into memory."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections import deque
@@ -13,43 +14,75 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from secrets import token_hex
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from cvlab.console import Console
 from cvlab.data.cache_folder import building_in, check_space
-from cvlab.data.decode import Box, DecodedImage, UnreadableImage, decode_bytes, quiet_decoding
+from cvlab.data.decode import Box, DecodedImage, decode_bytes, quiet_decoding
+from cvlab.data.decode_mask import decode_mask
 from cvlab.data.fingerprint import worker_count
+from cvlab.data.image_file import UnreadableImage
 from cvlab.errors import DataError
 from cvlab.run_folder import sync_folder
 
-# Part of the key of every cache: raise it when the same file would come out with other pixels.
-DECODER_VERSION = 1
 HEADER_BYTES = 128
 INDEX_BYTES_PER_IMAGE = 200
-IMAGES = "the decoded images"
 DECODED_AHEAD = 4  # images a worker may be ahead of the writer, which bounds the memory
 
 Source = tuple[str, Path]  # what is to be decoded (`SampleTable.pixels`), one file with that content
 
 
+class Decode(Protocol):
+    """Decodes the bytes of a file, or the part of it that `box` names; raises UnreadableImage."""
+
+    def __call__(self, data: bytes, *, image_size: tuple[int, int], box: Box | None = None) -> DecodedImage:
+        """Returns what the file holds at `image_size` (height, width)."""
+
+
 @dataclass(frozen=True)
-class ImageCache:
-    """Decoded images, one row for each different content and box.
+class Kind:
+    """What a cache holds.
 
     Attributes:
-        images: Read-only memory map, uint8 of shape (readable contents, height, width, 3), RGB.
+        name: In words, in the plural; also the name of the folder of such caches.
+        decode: How a file becomes a row.
+        depth: The shape of a pixel.
+        version: Part of the key of every cache: raise it when the same file would come out with other pixels.
+    """
+
+    name: str
+    decode: Decode
+    depth: tuple[int, ...]
+    version: int
+
+
+IMAGES = Kind("images", decode_bytes, (3,), version=2)
+MASKS = Kind("masks", decode_mask, (), version=1)
+
+
+@dataclass(frozen=True)
+class ImageCache:
+    """Decoded images (or masks), one row for each different content and box.
+
+    Attributes:
+        images: Read-only memory map, uint8 of shape (readable contents, height, width, 3), RGB; masks are 0 or 1, of
+            shape (readable contents, height, width).
         row_of: What is decoded (a content hash, with a box or without) to its row.
         unreadable: What cannot be decoded to the reason why.
-        low_range: 16-bit images whose values cover under an eighth of the full scale.
+        size_of: What is decoded to height and width of the whole upright image as it is in its file.
+        flagged: What is odd (`DecodedImage.flagged`).
+        masks: The masks that belong to images; None where there are none.
     """
 
     images: npt.NDArray[np.uint8]
     row_of: Mapping[str, int]
     unreadable: Mapping[str, str]
-    low_range: frozenset[str]
+    size_of: Mapping[str, tuple[int, int]]
+    flagged: frozenset[str]
+    masks: ImageCache | None = None
 
     def rows(self, pixels: Sequence[str]) -> npt.NDArray[np.int64]:
         """Returns the row of each entry of `SampleTable.pixels`, int64 of shape (len(pixels),).
@@ -67,6 +100,7 @@ def open_or_build(
     image_size: tuple[int, int],
     cache_dir: Path,
     console: Console,
+    kind: Kind = IMAGES,
 ) -> ImageCache:
     """Returns the decoded images of `paths`, from disk if they were decoded before.
 
@@ -80,62 +114,65 @@ def open_or_build(
         image_size: Height and width in pixels.
         cache_dir: The folder that holds all caches.
         console: For the progress.
+        kind: What the files are.
 
     Raises:
         DataError: A file vanished or changed meanwhile, or the cache cannot be written.
     """
     sources: list[Source] = sorted(dict(zip(pixels, paths, strict=True)).items())
     contents = [content for content, _ in sources]
-    folder = cache_dir.absolute() / "images" / _key(contents, image_size)
-    cache = _open(folder, contents, image_size)
+    shape = (*image_size, *kind.depth)
+    folder = cache_dir.absolute() / kind.name / _key(contents, image_size, kind)
+    cache = _open(folder, contents, shape)
     if cache is not None:
         return cache
-    needed = _needed_bytes(len(sources), image_size)
-    with building_in(folder, IMAGES, needed=needed, console=console):
-        cache = _open(folder, contents, image_size)  # Another process may have built it meanwhile.
+    what, needed = f"the decoded {kind.name}", _needed_bytes(len(sources), shape)
+    with building_in(folder, what, needed=needed, console=console):
+        cache = _open(folder, contents, shape)  # Another process may have built it meanwhile.
         if cache is None:
-            _build(folder, sources, image_size, console)
-            cache = _open(folder, contents, image_size)
+            check_space(folder, what, needed=needed)
+            _build(folder, sources, shape, kind, console)
+            cache = _open(folder, contents, shape)
     if cache is None:
-        raise DataError(f"{folder}: the decoded images cannot be read back. Choose another `data.cache_dir=...`.")
+        raise DataError(f"{folder}: {what} cannot be read back. Choose another `data.cache_dir=...`.")
     return cache
 
 
-def _key(contents: Sequence[str], image_size: tuple[int, int]) -> str:
-    return hashlib.sha256(json.dumps([DECODER_VERSION, *image_size, *contents]).encode()).hexdigest()
+def _key(contents: Sequence[str], image_size: tuple[int, int], kind: Kind) -> str:
+    return hashlib.sha256(json.dumps([kind.version, *image_size, *contents]).encode()).hexdigest()
 
 
-def _open(folder: Path, contents: Sequence[str], image_size: tuple[int, int]) -> ImageCache | None:
+def _open(folder: Path, contents: Sequence[str], shape: tuple[int, ...]) -> ImageCache | None:
     """Opens a finished cache; None if there is none or if it does not hold what it should."""
     try:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        rows, unreadable, low_range = index["rows"], index["unreadable"], frozenset(index["low_range"])
+        rows, unreadable, flagged = index["rows"], index["unreadable"], frozenset(index["flagged"])
+        size_of = {content: (int(height), int(width)) for content, (height, width) in index["sizes"].items()}
         images_path = folder / "images.npy"
         whole = images_path.stat().st_size == index["bytes"]
         images = np.load(images_path, mmap_mode="r", allow_pickle=False)
-        fits = images.shape == (len(rows), *image_size, 3) and images.dtype == np.uint8 and images.flags.c_contiguous
-        known = rows == sorted(rows) and sorted([*rows, *unreadable]) == list(contents)
-        if not (whole and fits and known and low_range.issubset(rows)):
+        fits = images.shape == (len(rows), *shape) and images.dtype == np.uint8 and images.flags.c_contiguous
+        known = rows == sorted(rows) == [*size_of] and sorted([*rows, *unreadable]) == list(contents)
+        if not (whole and fits and known and flagged.issubset(rows)):
             return None
     except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, RecursionError):
         return None
     row_of = {content: row for row, content in enumerate(rows)}
-    return ImageCache(images=images, row_of=row_of, unreadable=unreadable, low_range=low_range)
+    return ImageCache(images=images, row_of=row_of, unreadable=unreadable, size_of=size_of, flagged=flagged)
 
 
-def _build(folder: Path, sources: Sequence[Source], image_size: tuple[int, int], console: Console) -> None:
+def _build(folder: Path, sources: Sequence[Source], shape: tuple[int, ...], kind: Kind, console: Console) -> None:
     """Decodes into a temporary folder and renames it at the end: a cache is whole or not there at all."""
     for abandoned in folder.parent.glob(f"{folder.name}.*.tmp"):
         shutil.rmtree(abandoned)
     if folder.exists():
         shutil.rmtree(folder)
-    check_space(folder, IMAGES, needed=_needed_bytes(len(sources), image_size))
     temporary = folder.with_name(f"{folder.name}.{token_hex(4)}.tmp")
     try:
         temporary.mkdir()
         # Ordinary writes: writing through a memory map on a full disk kills the process (SIGBUS).
         with (temporary / "images.npy").open("wb") as file:
-            index = _write_images(file, sources, image_size, console)
+            index = _write_images(file, sources, shape, kind, console)
             _sync(file)
         with (temporary / "index.json").open("wb") as file:
             file.write(json.dumps(index).encode())
@@ -148,34 +185,38 @@ def _build(folder: Path, sources: Sequence[Source], image_size: tuple[int, int],
 
 
 def _write_images(
-    file: BinaryIO, sources: Sequence[Source], image_size: tuple[int, int], console: Console
+    file: BinaryIO, sources: Sequence[Source], shape: tuple[int, ...], kind: Kind, console: Console
 ) -> dict[str, object]:
     """Writes the readable images in the order of their hashes; returns the content of `index.json`."""
     rows: list[str] = []
     unreadable: dict[str, str] = {}
-    low_range: list[str] = []
-    file.write(_npy_header(len(sources), image_size))
-    with console.track("Decoding images", total=len(sources)) as advance:
-        for content, decoded in _decode_all(sources, image_size):
+    sizes: dict[str, tuple[int, int]] = {}
+    flagged: list[str] = []
+    file.write(_npy_header(len(sources), shape))
+    with console.track(f"Decoding {kind.name}", total=len(sources)) as advance:
+        for content, decoded in _decode_all(sources, (shape[0], shape[1]), kind):
             if isinstance(decoded, DecodedImage):
                 rows.append(content)
                 file.write(decoded.pixels.tobytes())
-                low_range += [content] if decoded.low_range else []
+                sizes[content] = decoded.size
+                flagged += [content] if decoded.flagged else []
             else:
                 unreadable[content] = decoded
             advance(1)
     size = file.tell()
     file.seek(0)
-    file.write(_npy_header(len(rows), image_size))
-    return {"rows": rows, "unreadable": unreadable, "low_range": low_range, "bytes": size}
+    file.write(_npy_header(len(rows), shape))
+    return {"rows": rows, "unreadable": unreadable, "sizes": sizes, "flagged": flagged, "bytes": size}
 
 
-def _decode_all(sources: Sequence[Source], image_size: tuple[int, int]) -> Iterator[tuple[str, DecodedImage | str]]:
+def _decode_all(
+    sources: Sequence[Source], image_size: tuple[int, int], kind: Kind
+) -> Iterator[tuple[str, DecodedImage | str]]:
     """Yields each content with its image, or with the reason why it is none; in order, decoded in threads."""
     workers = worker_count()
     with quiet_decoding(), ThreadPoolExecutor(workers) as pool:
         yield from _in_order(
-            pool, lambda source: _decode_source(source, image_size), sources, ahead=workers * DECODED_AHEAD
+            pool, lambda source: _decode_source(source, image_size, kind.decode), sources, ahead=workers * DECODED_AHEAD
         )
 
 
@@ -196,7 +237,7 @@ def _in_order(
         yield waiting.popleft().result()
 
 
-def _decode_source(source: Source, image_size: tuple[int, int]) -> tuple[str, DecodedImage | str]:
+def _decode_source(source: Source, image_size: tuple[int, int], decode: Decode) -> tuple[str, DecodedImage | str]:
     pixels, path = source
     content, box = _content_and_box(pixels)
     try:
@@ -206,7 +247,7 @@ def _decode_source(source: Source, image_size: tuple[int, int]) -> tuple[str, De
     if hashlib.sha256(data).hexdigest() != content:
         raise DataError(f"{path}: changed while it was being read. Start again when the data set is complete.")
     try:
-        return pixels, decode_bytes(data, image_size=image_size, box=box)
+        return pixels, decode(data, image_size=image_size, box=box)
     except UnreadableImage as error:
         return pixels, str(error)
     except MemoryError as error:  # Not recorded as unreadable: another time there may be enough.
@@ -221,17 +262,16 @@ def _content_and_box(pixels: str) -> tuple[str, Box | None]:
     return content, (left, top, width, height)
 
 
-def _npy_header(count: int, image_size: tuple[int, int]) -> bytes:
+def _npy_header(count: int, shape: tuple[int, ...]) -> bytes:
     """The header of a `.npy` file, of the same length for every count, so that it can be written over."""
     header = BytesIO()
-    shape = (count, *image_size, 3)
-    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    description = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
+    np.lib.format.write_array_header_1_0(header, description)
     return header.getvalue()
 
 
-def _needed_bytes(count: int, image_size: tuple[int, int]) -> int:
-    height, width = image_size
-    return HEADER_BYTES + count * (height * width * 3 + INDEX_BYTES_PER_IMAGE)
+def _needed_bytes(count: int, shape: tuple[int, ...]) -> int:
+    return HEADER_BYTES + count * (math.prod(shape) + INDEX_BYTES_PER_IMAGE)
 
 
 def _sync(file: BinaryIO) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cvlab.data.csv_file import quoted
-from cvlab.data.decode import MAX_PIXELS
+from cvlab.data.image_file import MAX_PIXELS
 
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 

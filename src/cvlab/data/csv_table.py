@@ -18,7 +18,7 @@ from cvlab.data.csv_classes import find_classes
 from cvlab.data.csv_file import Record, find_columns, read_records
 from cvlab.data.csv_rows import MOST_LISTED, Found, Row, RowReader, Rules
 from cvlab.data.csv_settings import Classes, Columns, Delimiter, Header, Missing, Tables
-from cvlab.data.decode import EXTENSIONS
+from cvlab.data.image_file import EXTENSIONS
 from cvlab.data.sample_sets import SampleRequest, draw_samples, known_sample
 from cvlab.data.samples import CLASS, new_table
 from cvlab.data.source import Labels, LoadedSource, find_groups, is_synthetic

@@ -10,7 +10,7 @@ from cvlab.config import Variant
 from cvlab.data.samples import SampleTable, concatenate, text_column
 from cvlab.errors import DataError, counted, listing
 
-# Functions of a batch, (n, height, width, channels). Rotations are counter-clockwise, as those of `np.rot90`.
+# Functions of a batch, (n, height, width, ...). Rotations are counter-clockwise, as those of `np.rot90`.
 _CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "flip": lambda images: images[:, :, ::-1],
     "rot90": lambda images: np.rot90(images, 1, axes=(1, 2)),
@@ -64,7 +64,8 @@ def turn(images: np.ndarray, variants: np.ndarray) -> np.ndarray:
     """Returns images as their variants want them: mirrored (left and right change places) or turned, pixel by pixel.
 
     Args:
-        images: (n, height, width, channels); square where an image is turned by 90 or 270 degrees.
+        images: (n, height, width, channels), or masks (n, height, width); square where one is turned by 90 or 270
+            degrees.
         variants: (n,) the column `variant` of a table of samples.
     """
     wanted = {*variants} - {""}

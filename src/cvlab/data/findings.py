@@ -86,10 +86,18 @@ def report_copies(table: SampleTable, notes: list[str], warnings: list[str]) -> 
 def check_splits(table: SampleTable, source: LoadedSource, warnings: list[str]) -> None:
     """Every class must be trained on; a class that validation or test lacks is named."""
     counts, names = _counts(table, source), _names(source)
+    if source.labels.masks:
+        # Where every image shows the structure, nobody misses those that show nothing.
+        names = tuple(name for name in names if name in {*source.labels.masks, *strata(table, source)})
     for split in SPLITS:
         lacking = [name for name in names if not counts.get(split, {}).get(name)]
         if split == "train" and names == (ALL,) and lacking:
             raise DataError("The training split is empty. Add images or change the split.")
+        if split == "train" and {*lacking} & {*source.labels.masks}:
+            raise DataError(
+                f"No mask of the training split shows any {', '.join(lacking)} (at this `data.image_size`). Add images "
+                "or change the split."
+            )
         if split == "train" and lacking:
             raise DataError(f"The training split has no image of {', '.join(lacking)}. Add images or change the split.")
         if split == "val" and len(lacking) == len(names):
@@ -120,4 +128,14 @@ def report_low_range(table: SampleTable, low_range: Collection[str], warnings: l
         warnings.append(
             f"{counted(len(low), '16-bit image')} use less than an eighth of the full range and become very dark or "
             f"flat (first: {printable(low[0])})."
+        )
+
+
+def report_lost(table: SampleTable, lost: Collection[str], warnings: list[str]) -> None:
+    """Warns of masks that show something which is too small to be seen at this size."""
+    found = [path for path, pixels in zip(table.mask, table.mask_pixels, strict=True) if pixels in lost]
+    if found:
+        warnings.append(
+            f"{counted(len(found), 'mask')} show so little that nothing is left of it at this `data.image_size`, and "
+            f"count as empty (first: {printable(found[0])})."
         )

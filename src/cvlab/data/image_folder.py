@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from cvlab.config import DataConfig
 from cvlab.config_values import AbsolutePath
-from cvlab.data.decode import EXTENSIONS
+from cvlab.data.folders import check_folder, entries, is_image, subfolders
+from cvlab.data.image_file import EXTENSIONS
 from cvlab.data.sample_sets import SampleRequest, draw_samples, known_sample
 from cvlab.data.samples import CLASS, new_table
 from cvlab.data.source import Labels, LoadedSource, find_groups, is_synthetic
@@ -99,15 +99,11 @@ def load(config: Config) -> LoadedSource:
 
 def _parts(root: Path, notes: list[str]) -> list[tuple[Path, Path, str | None]]:
     """Returns `(root, folder that holds class folders, split)` for a root of either layout."""
-    if not os.path.isdir(root):
-        raise DataError(
-            f"data.root: {printable(str(root))}: there is no such folder (paths are relative to the working "
-            f"directory). Check the path, or try drawn data with --sample; expected {LAYOUTS}."
-        )
-    folders = _subfolders(root)
+    check_folder("data.root", root, LAYOUTS)
+    folders = subfolders(root)
     if not folders:
         raise DataError(f"data.root: {root}: expected one folder a class in it, found none.")
-    stray = [name for name, is_folder in _entries(root) if not is_folder and _is_image(name)]
+    stray = [name for name, is_folder in entries(root) if not is_folder and is_image(name)]
     if stray:
         first = printable(stray[0])
         notes.append(f"{root}: {counted(len(stray), 'image')} outside the class folders left out (first: {first}).")
@@ -119,29 +115,8 @@ def _parts(root: Path, notes: list[str]) -> list[tuple[Path, Path, str | None]]:
     return [(root, root / name, split) for name, split in zip(folders, splits, strict=True)]
 
 
-def _entries(folder: Path) -> list[tuple[str, bool]]:
-    """Returns `(name, whether it is a folder)` of everything that is not hidden, sorted."""
-    try:
-        with os.scandir(folder) as entries:
-            return sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
-    except OSError as error:
-        raise DataError(f"{folder}: this folder cannot be read ({error.strerror}).") from error
-
-
-def _subfolders(folder: Path) -> list[str]:
-    entries = _entries(folder)
-    for name, is_folder in entries:
-        if not is_folder and not os.path.exists(folder / name):
-            raise DataError(f"{printable(str(folder / name))}: is a link to something that is not there.")
-    return [name for name, is_folder in entries if is_folder]
-
-
-def _is_image(name: str) -> bool:
-    return Path(name).suffix.lower() in EXTENSIONS
-
-
 def _class_names(config: Config, folders: Sequence[Path], notes: list[str]) -> list[str]:
-    names_in = {folder: _subfolders(folder) for folder in folders}
+    names_in = {folder: subfolders(folder) for folder in folders}
     found = sorted({name for names in names_in.values() for name in names})
     chosen = found if config.classes is None else list(config.classes)
     for name in chosen:
@@ -173,10 +148,10 @@ def _check_spellings(names: Sequence[str]) -> None:
 
 
 def _images(folder: Path, notes: list[str]) -> list[Path]:
-    entries = _entries(folder)
-    images = [folder / name for name, is_folder in entries if not is_folder and _is_image(name)]
-    folders = [printable(name) for name, is_folder in entries if is_folder]
-    others = [printable(name) for name, is_folder in entries if not is_folder and not _is_image(name)]
+    inside = entries(folder)
+    images = [folder / name for name, is_folder in inside if not is_folder and is_image(name)]
+    folders = [printable(name) for name, is_folder in inside if is_folder]
+    others = [printable(name) for name, is_folder in inside if not is_folder and not is_image(name)]
     where = printable(str(folder))
     if not images:
         found = f"only folders ({', '.join(folders[:5])})" if folders else "none"

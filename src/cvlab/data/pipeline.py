@@ -31,8 +31,10 @@ class Batches:
     Attributes:
         images: uint8 (n, height, width, 3), 0..255 RGB, or float32 (n, ...) features; usually on disk.
         rows: The rows of `images` to use, one a sample.
-        targets: Truth, float32, a row a sample; None when predicting.
+        targets: Truth, float32, a row a sample; None when predicting, or where masks are the truth.
         weights: Weight of each sample in the loss, float32; None for equal weights.
+        masks: uint8 (m, height, width), 0 or 1, which stand in the place of targets; usually on disk.
+        mask_rows: The rows of `masks` to use, one a sample.
         variants: How each sample is turned (the column `variant`); None where none is.
         augmenter: Applied to every batch; None for plain images.
         seed: The seed and the number of the stage; with the epoch and the batch it decides everything random.
@@ -49,6 +51,8 @@ class Batches:
     seed: tuple[int, ...]
     targets: np.ndarray | None = None
     weights: np.ndarray | None = None
+    masks: np.ndarray | None = None
+    mask_rows: np.ndarray | None = None
     variants: np.ndarray | None = None
     augmenter: Augmenter | None = None
     shuffled: bool = False
@@ -66,7 +70,9 @@ class Batches:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ValueError(f"expected a batch size of at least 1, received {self.batch_size}")
-        if self.weights is not None and self.targets is None:
+        if self.masks is not None and (self.mask_rows is None or self.targets is not None):
+            raise ValueError("expected rows with the masks, and no targets: masks stand in their place")
+        if self.weights is not None and self.targets is None and self.masks is None:
             raise ValueError("expected targets with the weights: Keras would take the weights for targets")
         if self.sampler is not None and not self.shuffled:
             raise ValueError("expected `shuffled` with a sampler: what it draws has no order of the table")
@@ -107,16 +113,26 @@ class Batches:
         return self.order(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
 
     def load(self, epoch: int, batch: int) -> tuple[np.ndarray, ...]:
-        """Returns `(images,)`, `(images, targets)` or `(images, targets, weights)` of a batch."""
+        """Returns `(images,)`, `(images, targets)` or `(images, targets, weights)` of a batch.
+
+        Masks stand in the place of targets: uint8 (b, height, width, 1), 0 or 1, turned and augmented as the images.
+        """
         members = self.members(epoch, batch)
         images = self.images[self.rows[members]]
+        masks = None if self.masks is None or self.mask_rows is None else self.masks[self.mask_rows[members]]
         if self.variants is not None:
             images = turn(images, self.variants[members])
+            masks = None if masks is None else turn(masks, self.variants[members])
         if self.augmenter is not None:
-            # Gathering made a copy already.
-            images = self.augmenter(images, seed=(*self.seed, epoch, batch), in_place=True)
+            # Gathering made copies already.
+            seed = (*self.seed, epoch, batch)
+            if masks is None:
+                images = self.augmenter(images, seed=seed, in_place=True)
+            else:
+                images, masks = self.augmenter(images, seed=seed, masks=masks, in_place=True)
+        truth = [] if masks is None else [masks[..., None]]
         columns = [column[members] for column in (self.targets, self.weights) if column is not None]
-        return (images, *columns)
+        return (images, *truth, *columns)
 
     def dataset(self, *, first: int = 0) -> tf.data.Dataset:
         """Returns the batches of an epoch from batch `first` on, prepared ahead of the network.
@@ -133,7 +149,8 @@ class Batches:
     def _make_dataset(self, first: int) -> tf.data.Dataset:
         import tensorflow as tf
 
-        columns = [column for column in (self.images, self.targets, self.weights) if column is not None]
+        masks = None if self.masks is None else self.masks[..., None]
+        columns = [column for column in (self.images, masks, self.targets, self.weights) if column is not None]
         shapes = [(None, *column.shape[1:]) for column in columns]
         types = [tf.as_dtype(column.dtype) for column in columns]
 

@@ -11,11 +11,11 @@ from cvlab.config import DataConfig, SplitConfig, StageConfig
 from cvlab.console import Console
 from cvlab.data.cache import ImageCache
 from cvlab.data.checks import check_left, check_readable, noted_in
-from cvlab.data.decoded import cache_dir, open_images, unreadable
+from cvlab.data.decoded import cache_dir, mask_hashes, open_images, shown_classes, unreadable
 from cvlab.data.findings import far_from_wanted, strata
 from cvlab.data.fingerprint import content_hashes
 from cvlab.data.near_duplicates import FREQUENCIES, Looks, Near, find_near, looks_of
-from cvlab.data.samples import SampleTable, text_column
+from cvlab.data.samples import CLASS, MASK, SampleTable, text_column
 from cvlab.data.source import LoadedSource
 from cvlab.data.split import split_samples
 from cvlab.errors import DataError
@@ -68,20 +68,29 @@ def decode_source(
     """Reads and decodes the samples of a source; what cannot be read is refused or left out, as `config` says.
 
     Returns:
-        The samples with their contents, the decoded images, and what is left out, with the reasons.
+        The samples with their contents (and the classes that their masks show), the decoded images and masks, and what
+        is left out, with the reasons.
     """
     table = source.table
     hashes = content_hashes([Path(path) for path in table.path], cache_dir=cache_dir(config), console=console)
     table = table.with_columns(content=text_column(hashes), stage=text_column([stage] * len(table)))
+    if table.has_masks:
+        table = table.with_targets(**{MASK: mask_hashes(table, config, console)})
     cache = open_images(table, config, console)
     bad = unreadable(table, cache, places=source.places)
     reasons = [*bad.values()]
     with noted_in(stops):
         check_readable(reasons, len(table), config)
     left = table.take(np.array([row not in bad for row in range(len(table))]))
+    if table.has_masks:
+        # What a mask shows is known only now: that all of a class cannot be used is not.
+        left = left.with_targets(**{CLASS: shown_classes(left, cache, source.labels.class_names)})
+        lost = set() if len(left) else {*source.labels.class_names}
+    else:
+        lost = {*strata(table, source)} - {*strata(left, source)}
     # An audit ends here too where nothing is left.
     with noted_in(stops if len(left) else None):
-        check_left(sorted({*strata(table, source)} - {*strata(left, source)}), reasons, len(table))
+        check_left(sorted(lost), reasons, len(table))
     return left, cache, reasons
 
 
@@ -90,8 +99,10 @@ def split_pool(pool: Pool, split: SplitConfig, seed: int, notes: list[str]) -> S
     if pool.table.split[0]:
         return _complete_split(pool, split, seed)
     fractions = _fractions(split)
-    table = split_samples(pool.table, fractions, strata=pool.source.strata, seed=seed, near=pool.near)
-    notes += far_from_wanted(table, fractions, pool.source)
+    strata_of = pool.source.strata if pool.source.stratified else None
+    table = split_samples(pool.table, fractions, strata=strata_of, seed=seed, near=pool.near, rounding=split.rounding)
+    if pool.source.stratified:
+        notes += far_from_wanted(table, fractions, pool.source)
     return table
 
 

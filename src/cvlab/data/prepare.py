@@ -10,12 +10,19 @@ from typing import Any
 from cvlab import registry
 from cvlab.config import DataConfig, Experiment
 from cvlab.console import Console
-from cvlab.data.audit import Leak, find_leaks
+from cvlab.data.audit import Leak, PartedPatients, find_leaks, find_parted
 from cvlab.data.augment_bias import find_bias
 from cvlab.data.checks import check_groups, check_ids, check_leaks, noted_in
 from cvlab.data.decoded import DecodedSamples, cache_dir
 from cvlab.data.expansion import describe_expansion
-from cvlab.data.findings import check_splits, report_copies, report_groups, report_low_range, report_unreadable
+from cvlab.data.findings import (
+    check_splits,
+    report_copies,
+    report_groups,
+    report_lost,
+    report_low_range,
+    report_unreadable,
+)
 from cvlab.data.image_facts import read_facts
 from cvlab.data.near_duplicates import Looks, Near
 from cvlab.data.pool import Pool, read_pool, split_pool
@@ -53,7 +60,7 @@ class PreparedData:
     """The data of all stages, and what crosses borders that it should not cross."""
 
     stages: list[StageData]
-    leaks: list[Leak]
+    leaks: list[Leak | PartedPatients]
 
     @property
     def synthetic(self) -> bool:
@@ -141,7 +148,18 @@ def _gather(
     leaks = find_leaks(tables, before=[table.originals() for table in before], near=near)
     with noted_in(stops):
         check_leaks(leaks, {stage.name: stage.data for stage in experiment.stages})
-    return PreparedData(stages, leaks)
+    return PreparedData(stages, [*_parted(stages), *leaks])
+
+
+def _parted(stages: Sequence[StageData]) -> list[PartedPatients]:
+    """Finds patients who stand in several splits because the settings ask for it, and warns of them."""
+    found = []
+    for stage in stages:
+        parted = find_parted(stage.samples.table, stage.source.patients)
+        if parted is not None:
+            found.append(parted)
+            stage.warnings.insert(0, f"LEAKAGE: {parted}.")
+    return found
 
 
 def _split_and_audit(pool: Pool, config: DataConfig, seed: int, console: Console, stops: list[str] | None) -> StageData:
@@ -154,12 +172,14 @@ def _split_and_audit(pool: Pool, config: DataConfig, seed: int, console: Console
         check_splits(table, source, warnings)
     report_groups(source, notes)
     report_copies(table, notes, warnings)
-    report_low_range(table, pool.cache.low_range, warnings)
+    report_low_range(table, pool.cache.flagged, warnings)
+    if pool.cache.masks is not None:
+        report_lost(table, pool.cache.masks.flagged, warnings)
     facts = read_facts(
         [Path(path) for path in table.path], table.content.tolist(), cache_dir=cache_dir(config), console=console
     )
     found = audit_stage(table, facts, source, config, looks=pool.looks, near=pool.near, unreadable=pool.unreadable)
-    samples = DecodedSamples(table, pool.cache.images, pool.cache.rows(table.pixels))
+    samples = DecodedSamples.of(table, pool.cache)
     return StageData(samples, source, found, [*notes, *found.notes], [*warnings, *found.warnings], near=pool.near)
 
 
@@ -185,6 +205,7 @@ def data_json(data: PreparedData, tasks: Sequence[Mapping[str, Any]], *, allow_l
                 "stage": stage.samples.table.stage[0],
                 "class_names": list(stage.source.labels.class_names),
                 "numbers": list(stage.source.labels.numbers),
+                "masks": list(stage.source.labels.masks),
                 **task,
                 "images": len(stage.samples.table.originals()),
                 "groups": len(set(stage.samples.table.group)),

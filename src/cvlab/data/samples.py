@@ -18,9 +18,10 @@ from cvlab.errors import DataError, RunFolderError, counted, listing
 from cvlab.text import printable
 
 SPLITS = ("train", "val", "test")
-_COLUMNS = ("sample_id", "stage", "split", "group", "path", "box", "variant", "content")
+_COLUMNS = ("sample_id", "stage", "split", "group", "path", "mask", "box", "variant", "content")
 _TARGET = "target:"
 CLASS = "class"
+MASK = "mask"
 
 
 def text_column(values: Sequence[str]) -> np.ndarray:
@@ -40,11 +41,12 @@ class SampleTable:
         split: `train`, `val` or `test`; empty until the table is split.
         group: What must stay on one side of a split (a person, a patient); the sample's own id if unknown.
         path: Absolute path of the image.
+        mask: Absolute path of the file that shows where the structure is; empty where there is none.
         box: The part of the upright image to use, `left,top,width,height` in whole pixels; empty for all of it.
         variant: How the image is turned (`data.expand`); empty where it is as it is.
         content: SHA-256 of the file; empty until the files were read.
         targets: Columns of what is to be predicted, by name: `class` holds names of classes, others the shortest
-            texts that read back to exactly the numbers.
+            texts that read back to exactly the numbers, and `mask` the SHA-256 of the mask's file.
     """
 
     sample_id: np.ndarray
@@ -52,6 +54,7 @@ class SampleTable:
     split: np.ndarray
     group: np.ndarray
     path: np.ndarray
+    mask: np.ndarray
     box: np.ndarray
     variant: np.ndarray
     content: np.ndarray
@@ -78,6 +81,11 @@ class SampleTable:
         kept = {name: getattr(self, name) for name in _COLUMNS}
         return SampleTable(**(kept | columns), targets=self.targets)
 
+    def with_targets(self, **columns: np.ndarray) -> SampleTable:
+        """Returns the table with some targets added or replaced."""
+        kept = {name: getattr(self, name) for name in _COLUMNS}
+        return SampleTable(**kept, targets={**self.targets, **columns})
+
     def sorted(self) -> SampleTable:
         """Returns the rows ordered by id, so that nothing depends on the order of files on disk."""
         return self.take(np.argsort(self.sample_id, kind="stable"))
@@ -85,7 +93,17 @@ class SampleTable:
     @property
     def pixels(self) -> list[str]:
         """What the pixels of each sample are a function of, besides decoding and turning: its content and its box."""
-        return [f"{content}[{box}]" if box else content for content, box in zip(self.content, self.box, strict=True)]
+        return _with_boxes(self.content, self.box)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the samples have masks."""
+        return bool((self.mask != "").any())
+
+    @property
+    def mask_pixels(self) -> list[str]:
+        """The same of the masks, once their files were read; empty texts where there are none."""
+        return _with_boxes(self.targets[MASK], self.box) if MASK in self.targets else [""] * len(self)
 
     def counts(self, target: str) -> dict[str, dict[str, int]]:
         """Returns `{split: {class: number of samples}}`."""
@@ -103,6 +121,10 @@ class SampleTable:
         for row in zip(*columns, strict=True):
             digest.update("\x00".join(map(str, row)).encode() + b"\x01")
         return digest.hexdigest()
+
+
+def _with_boxes(contents: np.ndarray, boxes: np.ndarray) -> list[str]:
+    return [f"{content}[{box}]" if box else content for content, box in zip(contents, boxes, strict=True)]
 
 
 def concatenate(tables: Sequence[SampleTable]) -> SampleTable:
@@ -125,6 +147,7 @@ def new_table(
     targets: Mapping[str, Sequence[str]],
     *,
     split: Sequence[str] | None = None,
+    mask: Sequence[Path] | None = None,
     box: Sequence[str] | None = None,
 ) -> SampleTable:
     """Makes a table from what a source found.
@@ -132,7 +155,7 @@ def new_table(
     Raises:
         DataError: Two samples share an id, or a path is no text that could be written to a file.
     """
-    _check_names(path)
+    _check_names([*path, *(mask or ())])
     doubles = [name for name, count in Counter(sample_id).items() if count > 1]
     if doubles:
         found = [f"{printable(name)}: {_files_of(name, sample_id, path)}" for name in sorted(doubles)]
@@ -147,6 +170,7 @@ def new_table(
         split=text_column(empty if split is None else split),
         group=text_column(group),
         path=text_column([str(p) for p in path]),
+        mask=text_column(empty if mask is None else [str(p) for p in mask]),
         box=text_column(empty if box is None else box),
         variant=text_column(empty),
         content=text_column(empty),

@@ -19,10 +19,17 @@ class Labels:
     Attributes:
         class_names: Names of the classes, in the order of a network's outputs; empty where samples have no class.
         numbers: Names of the number targets, in order.
+        masks: Names of the structures that masks show. The classes are then what a mask shows, nothing or something.
     """
 
     class_names: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
+
+    @classmethod
+    def of_masks(cls, structure: str) -> Labels:
+        """Returns the labels of samples whose masks show where a structure is."""
+        return cls(class_names=(f"no {structure}", structure), masks=(structure,))
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,8 @@ class LoadedSource:
         notes: What the user should know (files left out, for example).
         to_merge: How to split anew what is split already, as the end of a sentence.
         places: Where samples stand in a table, by id (`faces.csv:12`), for messages; empty for folders.
+        stratified: Whether splits are stratified by class.
+        patients: Whom each sample shows, by id, where `unit: slice` does not keep them on one side of a split.
     """
 
     table: SampleTable
@@ -48,10 +57,12 @@ class LoadedSource:
     notes: list[str] = field(default_factory=list)
     to_merge: str = "merge the splits and split anew"
     places: Mapping[str, str] = field(default_factory=dict)
+    stratified: bool = True
+    patients: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def strata(self) -> str | None:
-        """The target column that splits are stratified by, if there is one."""
+        """The target column that splits are counted by, and stratified by if `stratified`, if there is one."""
         return CLASS if self.labels.class_names else None
 
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from cvlab.config import Rounding
 from cvlab.data.samples import SPLITS, SampleTable, text_column
 from cvlab.errors import DataError, counted, listing
 
@@ -34,14 +35,16 @@ def split_samples(
     strata: str | None,
     seed: int,
     near: Mapping[str, Collection[str]] | None = None,
+    rounding: Rounding = "down",
 ) -> SampleTable:
     """Fills the `split` column; the rows come back sorted by id.
 
     Samples of one group, files of identical content, and near-duplicates stay together. Each class of n samples is
-    to give `int(n * train)`, `int(n * val)` and the rest (each at least one). Where every sample stands alone, that
-    is exactly what it gives; otherwise groups are moved and exchanged until the sum of the squared deviations of
-    the classes' shares falls no further: best effort, since a group is never cut. Every class stands in every
-    split. With a handful of groups there is little choice, and other seeds may give the same split.
+    to give `int(n * train)`, `int(n * val)` and the rest (each at least one), or the nearest whole numbers and the
+    rest. Where every sample stands alone, that is exactly what it gives; otherwise groups are moved and exchanged
+    until the sum of the squared deviations of the classes' shares falls no further: best effort, since a group is
+    never cut. Every class stands in every split. With a handful of groups there is little choice, and other seeds may
+    give the same split.
 
     Args:
         table: The samples, unsplit.
@@ -49,6 +52,7 @@ def split_samples(
         strata: The target column that holds the class; None where samples have no class: they are then as of one.
         seed: Decides which samples go where.
         near: The near-duplicates of each image (`near_duplicates.find_near`), if they were looked for.
+        rounding: How `n * share` becomes a whole number: cut, or rounded (a half upwards).
 
     Raises:
         DataError: A class has too few groups to stand in every split, or no way was found to place them so.
@@ -61,7 +65,7 @@ def split_samples(
     counts = np.zeros((blocks.max(initial=-1) + 1, len(names)))
     np.add.at(counts, (blocks, labels), 1)
     _check_sizes(names.tolist(), counts, list(wanted))
-    goal = np.array([_sizes(int(count), wanted) for count in counts.sum(axis=0)], dtype=np.float64).T
+    goal = np.array([_sizes(int(count), wanted, rounding) for count in counts.sum(axis=0)], dtype=np.float64).T
     placement = _Placement(counts, goal, np.random.default_rng([seed, 0x5917]))
     missing = placement.search()
     if missing:
@@ -113,10 +117,11 @@ def _check_sizes(names: Sequence[str], counts: Floats, wanted: Sequence[str]) ->
         )
 
 
-def _sizes(count: int, wanted: Mapping[str, float]) -> list[int]:
-    """Sizes of the splits of one class: cut down to whole numbers, the rest to the last, none empty."""
+def _sizes(count: int, wanted: Mapping[str, float], rounding: Rounding) -> list[int]:
+    """Sizes of the splits of one class: cut or rounded to whole numbers, the rest to the last, none empty."""
     shares = list(wanted.values())
-    sizes = [math.floor(count * share + 1e-9) for share in shares]
+    more = 0.5 if rounding == "nearest" else 0.0
+    sizes = [math.floor(count * share + more + 1e-9) for share in shares]
     sizes[-1] = count - sum(sizes[:-1])
     while 0 in sizes:
         surplus = [size - count * share if size > 1 else -math.inf for size, share in zip(sizes, shares, strict=True)]

@@ -170,7 +170,7 @@ def audit_stage(
         copies=[table.sample_id[rows].tolist() for rows in find_copies(table)],
         near=pairs,
         contradictory=[pair for pair in pairs if class_of.get(pair[1]) != class_of.get(pair[2])],
-        persons=_persons(table, config),
+        persons=[] if source.patients else _persons(table, config),
         clues=find_clues(table, facts, source.labels.class_names, find_blocks(table, near)) if class_of else [],
         distance=None if looks is None else config.near_duplicate_distance,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ class Network:
     A stage gets a model of its own over the same layers, since a wholly frozen backbone must be called with
     `training=False`: its dropout would stay active otherwise. A stage with other outputs than the one before has a
     network of its own over the same backbone.
+
+    A backbone with several outputs (the encoder of a U-Net) gives them as a list to the first layer of the head.
     """
 
     config: ModelConfig
@@ -48,8 +51,15 @@ class Network:
         """Whether nothing of the backbone is trained, as the last `connect` left it."""
         return not self.backbone.trainable_variables
 
+    @property
+    def has_vector_features(self) -> bool:
+        """Whether the backbone has one output; those of several levels are larger than the images, too large to keep."""
+        return len(self.backbone.outputs) == 1
+
     def split_at_features(self) -> tuple[keras.Model, keras.Model]:
         """Cuts the network behind its frozen backbone and what pools that, where nothing is random or trained.
+
+        The backbone has one output (`has_vector_features`).
 
         Returns:
             A model from images to features (float32), and one from features to the outputs, over the same layers.
@@ -110,13 +120,20 @@ def load_pretrained(network: Network) -> str | None:
 
 def describe_model(model: keras.Model) -> dict[str, Any]:
     """Returns the table of layers (nested ones too) and the parameter counts, as `model.json` holds them."""
-    layers = []
-    for layer in model.layers:
-        inner = layer.layers if layer.name == BACKBONE else [layer]
-        prefix = f"{BACKBONE}/" if layer.name == BACKBONE else ""
-        layers += [_describe_layer(item, prefix) for item in inner]
+    layers = list(_described_layers(model))
     total, trainable = parameter_counts(model)
     return {"name": model.name, "layers": layers, "total": total, "trainable": trainable, "frozen": total - trainable}
+
+
+def _described_layers(model: keras.Model, prefix: str = "") -> Iterator[dict[str, Any]]:
+    """The innermost layers; in front of their names stand those of the models that they are in."""
+    import keras
+
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _described_layers(layer, f"{prefix}{layer.name}/")
+        else:
+            yield _describe_layer(layer, prefix)
 
 
 def _describe_layer(layer: keras.layers.Layer, prefix: str) -> dict[str, Any]:

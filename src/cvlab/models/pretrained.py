@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
@@ -46,46 +46,48 @@ def _source(text: str) -> str:
     return os.path.abspath(os.path.expanduser(text))
 
 
-class _Network(ComponentConfig):
-    """The field that others follow from; a base of its own puts it in front of those of `ModelConfig`."""
-
-    network: Annotated[str, AfterValidator(_known), Field(json_schema_extra={"enum": sorted(NETWORKS)})]
-
-
-class Config(ModelConfig, _Network):
-    """Settings of `pretrained`.
+class PretrainedConfig(ModelConfig):
+    """Settings of models whose backbone is a network of `keras.applications`.
 
     Attributes:
-        network: The name of the network in `keras.applications`.
+        only_network: The name of that network; None where it is a setting, `network`.
         preprocessing: Null or left out: what the network's ImageNet weights expect.
         weights: `imagenet`, `none` (new weights from the seed) or the path of a file that Keras saved. Left out:
             `none` with `init_from`, else `imagenet`.
-        pooling: What makes a vector of the backbone's features.
-        head: The dense layers between the pooling and the task's output.
-        batchnorm_momentum: Share of the moving averages that a step keeps in the head.
     """
 
-    name: Literal["pretrained"] = "pretrained"
+    only_network: ClassVar[str | None] = None
+
     preprocessing: Annotated[Preprocessing, WithJsonSchema({"enum": [*get_args(Preprocessing), None]})] = (
         _OF_THE_NETWORK
     )
     weights: Annotated[str, AfterValidator(_source)] = _LEFT_OUT
-    pooling: Pooling = "avg"
-    head: tuple[HeadLayer, ...] = ()
-    batchnorm_momentum: Rate = 0.9
+
+    @classmethod
+    def network_in(cls, settings: Mapping[str, Any]) -> str | None:
+        """Returns the name of the network that settings, which may be wrong, stand for; None if they name none."""
+        network = cls.only_network or settings.get("network")
+        return network if isinstance(network, str) and network in NETWORKS else None
+
+    @property
+    def network_name(self) -> str:
+        """The name of the network in `keras.applications`."""
+        network = self.network_in(dict(self))
+        assert network is not None
+        return network
 
     @field_validator("preprocessing", mode="before")
     @classmethod
     def _that_of_the_network(cls, value: Any, info: ValidationInfo) -> Any:
         if value is not None:
             return value
-        network = info.data.get("network")
+        network = cls.network_in(info.data)
         return NETWORKS[network].preprocessing if network else "unit"
 
     @field_validator("preprocessing")
     @classmethod
     def _rescaled_once(cls, value: Preprocessing, info: ValidationInfo) -> Preprocessing:
-        network = info.data.get("network")
+        network = cls.network_in(info.data)
         if network and NETWORKS[network].rescales and value != "none":
             raise ValueError(
                 f"expected 'none' or null for {network}, which rescales 0..255 itself, received '{value}': the images "
@@ -107,13 +109,33 @@ class Config(ModelConfig, _Network):
             raise ValueError(f"expected 'none' or nothing beside `init_from`, which brings weights, received '{value}'")
         return value
 
+
+class _Network(ComponentConfig):
+    """The field that others follow from; a base of its own puts it in front of those of `ModelConfig`."""
+
+    network: Annotated[str, AfterValidator(_known), Field(json_schema_extra={"enum": sorted(NETWORKS)})]
+
+
+class Config(PretrainedConfig, _Network):
+    """Settings of `pretrained`.
+
+    Attributes:
+        network: The name of the network in `keras.applications`.
+        pooling: What makes a vector of the backbone's features.
+        head: The dense layers between the pooling and the task's output.
+        batchnorm_momentum: Share of the moving averages that a step keeps in the head.
+    """
+
+    name: Literal["pretrained"] = "pretrained"
+    pooling: Pooling = "avg"
+    head: tuple[HeadLayer, ...] = ()
+    batchnorm_momentum: Rate = 0.9
+
     @classmethod
     def smallest_side(cls, settings: Mapping[str, Any]) -> tuple[int, str]:
         """Returns the smallest side of an image that the network takes, and its name."""
-        network = settings.get("network")
-        if not isinstance(network, str) or network not in NETWORKS:
-            return 1, ""
-        return NETWORKS[network].smallest, network
+        network = cls.network_in(settings)
+        return (NETWORKS[network].smallest, network) if network else (1, "")
 
     @property
     def title(self) -> str:
@@ -176,19 +198,19 @@ def head(config: Config) -> list[keras.layers.Layer]:
     return head_layers(config.pooling, config.head, batchnorm_momentum=config.batchnorm_momentum)
 
 
-def find_weights(config: Config, image_size: tuple[int, int]) -> None:
+def find_weights(config: PretrainedConfig, image_size: tuple[int, int]) -> None:
     """Makes sure that the file of weights is there, before anything else is done; ImageNet's is downloaded.
 
     Raises:
         ConfigError: The file is missing, or cannot be downloaded.
     """
     if config.weights == IMAGENET:
-        imagenet_file(config.network, image_size)
+        imagenet_file(config.network_name, image_size)
     elif config.weights != NO_WEIGHTS and not os.path.isfile(config.weights):
         raise ConfigError([f"model.weights: {config.weights}: there is no such file."])
 
 
-def load_pretrained(backbone: keras.Model, config: Config) -> str | None:
+def load_pretrained(backbone: keras.Model, config: PretrainedConfig) -> str | None:
     """Gives the backbone the weights that the settings name; returns where they come from, None for new ones.
 
     Raises:
@@ -198,5 +220,5 @@ def load_pretrained(backbone: keras.Model, config: Config) -> str | None:
         return None
     _, height, width, _ = backbone.input_shape
     return pretrained_weights.load_pretrained(
-        backbone, network=config.network, weights=config.weights, image_size=(height, width)
+        backbone, network=config.network_name, weights=config.weights, image_size=(height, width)
     )

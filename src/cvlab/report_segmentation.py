@@ -1,0 +1,253 @@
+"""The part of a report that fits a segmentation: its tables, figures and findings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cvlab.errors import RunFolderError, counted
+from cvlab.metrics.segmentation import (
+    MaskThreshold,
+    SegmentationPredictions,
+    read_predictions,
+    segmentation_metrics,
+)
+from cvlab.metrics.segmentation_table import THRESHOLDS
+from cvlab.reading_segmentation import read_curves
+from cvlab.reading_stages import SPLITS
+from cvlab.report_record import RunRecord, TaskReport
+from cvlab.report_segmentation_figures import draw_curves, draw_figures
+from cvlab.report_text import change, code, md, number, table
+from cvlab.run_folder import Json, read_json
+
+Metrics = dict[str, Any]
+Cell = dict[str, Any]
+Predictions = dict[str, SegmentationPredictions]
+
+MEANS = {
+    "all": "mean over all images",
+    "nonempty": "mean over images with {structure}",
+    "pooled": "pooled over all pixels",
+    "group_mean": "by group, mean of the volumes",
+    "group_median": "by group, median of the volumes",
+}
+LABELS = {
+    **{f"dice_{kind}": f"Dice, {text}" for kind, text in MEANS.items()},
+    **{f"iou_{kind}": f"IoU, {text}" for kind, text in MEANS.items()},
+    "precision": "precision (pooled)",
+    "recall": "recall (pooled)",
+    "pixel_accuracy": "pixel accuracy",
+    "image_sensitivity": "images with {structure} where anything is predicted (sensitivity)",
+    "image_specificity": "images without {structure} where nothing is predicted (specificity)",
+    "hd95_mean": "HD95, mean (pixels)",
+    "hd95_median": "HD95, median (pixels)",
+    "hd95_defined": "images with an HD95",
+    "hd95_one_empty": "images without one: one mask is empty",
+    "hd95_both_empty": "images without one: both masks are empty",
+    "images": "images",
+    "nonempty_images": "images with {structure}",
+    "groups": "groups",
+}
+EXPLAINED = (
+    "Dice = 2 tp / (2 tp + fp + fn), IoU = tp / (tp + fp + fn). In means over all images two empty masks count as 1, "
+    "and one empty mask as 0. By group, the pixels of all images of a group (a patient) are one volume. HD95 is the "
+    "95th percentile of the distances between the boundaries of both masks, at the size that the network sees."
+)
+OVER_THRESHOLDS = {
+    "dice_pooled": "Dice, pooled",
+    "dice_nonempty": "Dice, with {structure}",
+    "dice_all": "Dice, all images",
+    "iou_pooled": "IoU, pooled",
+    "precision": "precision",
+    "recall": "recall",
+    "image_sensitivity": "sensitivity by image",
+    "image_specificity": "specificity by image",
+}
+CHANGES = {"dice_pooled": "Dice, pooled", "dice_nonempty": "Dice, with {structure}", "iou_pooled": "IoU, pooled"}
+MOST_GROUPS = 60
+# The threshold of the run belongs to its last weights.
+COMPARED_AT = "0.50"
+TRAINED_ON = ("train", "train-augmented")
+
+
+def build(record: RunRecord) -> TaskReport:
+    """Draws the figures into the run folder and returns tables, findings and pictures.
+
+    Raises:
+        RunFolderError: There are predictions neither of test nor of val, or a table is damaged.
+    """
+    predictions = _read_splits(record)
+    point = _read_point(record, predictions)
+    metrics = {split: segmentation_metrics(p) for split, p in predictions.items()}
+    shown = "test" if "test" in predictions else "val"
+    history, structure = record.history_of_task, _structure(record, record.stages_of_task)
+    return TaskReport(
+        sections={
+            "Results": _results(metrics, shown, structure),
+            "Mask threshold": _threshold(record, point),
+            f"Over thresholds ({shown})": [_over_thresholds(metrics[shown], point, structure)],
+            f"Results by group ({shown})": _by_group(metrics[shown], structure),
+            "Before and after each stage": _changes(record, structure),
+            "Dice of the best weights": [_of_splits(metrics, structure)],
+        },
+        findings=read_curves(history, metrics, structure=structure),
+        pictures=draw_curves(record, history)
+        + draw_figures(record, predictions[shown], metrics, point, split=shown, structure=structure),
+    )
+
+
+def stage_results(record: RunRecord, stage: str) -> list[str]:
+    """Returns what an earlier stage came to, before the run went on with another task; draws its curves."""
+    paths = {split: record.run.predictions(split, moment=f"{stage}-after") for split in ("test", "val")}
+    metrics = {split: segmentation_metrics(read_predictions(path)) for split, path in paths.items() if path.is_file()}
+    history = [epoch for epoch in record.history if str(epoch["stage"]) == stage]
+    curves = [f"![{picture.caption}]({picture.path})" for picture in draw_curves(record, history, prefix=f"{stage}_")]
+    results = _results(metrics, next(iter(metrics)), _structure(record, [stage])) if metrics else []
+    return [*results, *curves]
+
+
+def _structure(record: RunRecord, stages: list[str]) -> str:
+    """What the masks of some stages show: the first output behind the name of the task."""
+    asked = (stage for stage in record.data.get("stages") or [] if str(stage["stage"]) in stages)
+    outputs = next((stage.get("outputs") or [] for stage in asked), [])
+    return str(outputs[1]) if len(outputs) > 1 else "structure"
+
+
+def _read_splits(record: RunRecord) -> Predictions:
+    paths = {split: record.run.predictions(split) for split in SPLITS}
+    # Beside the run's own splits stands what `cvlab evaluate --data` added.
+    added = {path.stem: path for path in sorted(paths["test"].parent.glob("[!.]*.csv")) if path.stem not in paths}
+    found = {split: read_predictions(path) for split, path in {**paths, **added}.items() if path.is_file()}
+    if "val" not in found and "test" not in found:
+        raise RunFolderError(
+            f"{paths['test']}: there are no predictions of test or val. Run `cvlab evaluate {record.run.path}` first."
+        )
+    return found
+
+
+def _read_point(record: RunRecord, predictions: Predictions) -> MaskThreshold | None:
+    """Returns the threshold of a run; None where it has none yet."""
+    path = record.run.operating_point
+    if not path.is_file():
+        return None
+    point = MaskThreshold.from_json(read_json(path))
+    for split, p in predictions.items():
+        counts = vars(point.counts(p) or p.counts)
+        other = any(not np.array_equal(vars(p.counts)[name], values) for name, values in counts.items())
+        if other or (split == point.split and len(p.counts) != point.images):
+            raise RunFolderError(
+                f"{record.run.predictions(split)}: was not counted at the threshold of {path.name}, "
+                f"{point.threshold:g}, or holds other images. Run `cvlab evaluate {record.run.path}` again."
+            )
+    return point
+
+
+def _results(metrics: dict[str, Metrics], shown: str, structure: str) -> list[str]:
+    splits = [split for split in metrics if split not in TRAINED_ON]
+    nothing = metrics[shown]["predict_nothing"]
+    rows = [
+        [
+            label,
+            *(_cell(name, metrics[split][name]) for split in splits),
+            _short(nothing[name], _cell(name, nothing[name])),
+        ]
+        for name, label in _named(LABELS, structure).items()
+    ]
+    head = ["metric", *map(md, splits), f"predicting nothing ({md(shown)})"]
+    blocks = [table(head, rows), EXPLAINED]
+    if "test" not in metrics:
+        blocks.insert(0, "There is no test split: sections and figures below are those of **val**.")
+    return blocks
+
+
+def _named(labels: dict[str, str], structure: str) -> dict[str, str]:
+    return {name: label.replace("{structure}", md(structure)) for name, label in labels.items()}
+
+
+def _threshold(record: RunRecord, point: MaskThreshold | None) -> list[str]:
+    if point is None:
+        return [f"There is no threshold yet; {code(f'cvlab evaluate {record.run.path}')} chooses it on validation."]
+    said = f"A pixel is predicted where its probability is at least **{point.threshold:g}**."
+    if not point.is_chosen:
+        return [f"{said} The configuration gives this threshold (`evaluate.threshold`); it was not fitted to any data."]
+    edge = point.threshold in (THRESHOLDS[0], THRESHOLDS[-1])
+    at_edge = " It is the last of those tried, so that a better one may lie beyond it." if edge else ""
+    return [
+        f"{said} This threshold was chosen on {counted(point.images, 'image')} of **{md(point.split)}** by the rule "
+        f"{code(point.rule)} (the largest Dice pooled over all pixels, {point.dice_pooled:.3f} there) and applied "
+        f"unchanged to all others.{at_edge}"
+    ]
+
+
+def _over_thresholds(metrics: Metrics, point: MaskThreshold | None, structure: str) -> str:
+    """The table over thresholds; the one in use is bold."""
+    rows = []
+    for threshold, (name, cells) in zip(THRESHOLDS, metrics["over_thresholds"].items(), strict=True):
+        row = [name, *(_short(cells[metric]) for metric in OVER_THRESHOLDS)]
+        in_use = point is not None and threshold == point.threshold
+        rows.append([f"**{text}**" for text in row] if in_use else row)
+    return table(["threshold", *_named(OVER_THRESHOLDS, structure).values()], rows)
+
+
+def _short(cell: Cell, shown: str = "") -> str:
+    return "undefined" if cell["value"] is None else shown or f"{cell['value']:.3f}"
+
+
+def _cell(name: str, cell: Cell) -> str:
+    # Nearly all pixels are right whatever is predicted: three decimals would hide what differs.
+    return f"{cell['value']:.4f}" if name == "pixel_accuracy" else number(cell)
+
+
+def _by_group(metrics: Metrics, structure: str) -> list[str]:
+    groups: dict[str, Json] = metrics["by_group"]
+    if len(groups) == metrics["samples"]:
+        return ["Every image is a group of its own, so that there are no volumes."]
+    worst = sorted(groups, key=lambda name: (groups[name]["dice"], name))
+    counts, scores = ("images", "nonempty_images", "true_pixels", "predicted_pixels"), ("dice", "iou")
+    rows = [
+        [md(name), *(f"{groups[name][key]:,}" for key in counts), *(f"{groups[name][key]:.3f}" for key in scores)]
+        for name in worst[:MOST_GROUPS]
+    ]
+    head = ["group", "images", f"with {md(structure)}", "true pixels", "predicted pixels", "Dice", "IoU"]
+    more = len(worst) - len(rows)
+    note = [f"{counted(more, 'group')} with a higher Dice are left out; metrics.json has all."] if more else []
+    return ["Each group is one volume; the lowest Dice stands first.", table(head, rows), *note]
+
+
+def _of_splits(metrics: dict[str, Metrics], structure: str) -> str:
+    names = {key: LABELS[key] for key in ("dice_pooled", "dice_nonempty", "dice_group_mean", "iou_pooled")}
+    rows = [
+        [md(SPLITS.get(split, split)), *(_short(values[name]) for name in names), number(values["images"])]
+        for split, values in metrics.items()
+    ]
+    return table(["images", *_named(names, structure).values(), "number"], rows)
+
+
+def _changes(record: RunRecord, structure: str) -> list[str]:
+    if len(record.stages_of_task) < 2:
+        return []
+    rows = []
+    for stage in record.stages_of_task:
+        for split in ("val", "test"):
+            moments = _moments(record, stage, split)
+            if moments is not None:
+                rows.append([md(stage), split, *(change(moments[0][name], moments[1][name]) for name in CHANGES)])
+    if not rows:
+        return []
+    head = ["stage", "split", *_named(CHANGES, structure).values()]
+    return [f"All of these at threshold {COMPARED_AT}.", table(head, rows, text_columns=2)]
+
+
+def _moments(record: RunRecord, stage: str, split: str) -> tuple[Metrics, Metrics] | None:
+    paths = [record.run.predictions(split, moment=f"{stage}-{moment}") for moment in ("before", "after")]
+    if not all(path.is_file() for path in paths):
+        return None
+    before, after = map(read_predictions, paths)
+    if not np.array_equal(np.sort(before.sample_id), np.sort(after.sample_id)):
+        raise RunFolderError(
+            f"{paths[1]}: expected the same samples as in {paths[0]}, or the two cannot be compared. "
+            f"Run `cvlab evaluate {record.run.path}` again."
+        )
+    at_one_threshold = [segmentation_metrics(p)["over_thresholds"][COMPARED_AT] for p in (before, after)]
+    return at_one_threshold[0], at_one_threshold[1]

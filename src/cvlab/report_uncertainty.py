@@ -1,0 +1,284 @@
+"""The part of a report that is about uncertainty: what dropout injection found, from the files of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from cvlab.errors import RunFolderError, counted
+from cvlab.metrics.classification import read_predictions as read_classes
+from cvlab.metrics.regression import read_predictions as read_numbers
+from cvlab.metrics.regression import regression_metrics
+from cvlab.metrics.uncertainty import INJECTION, LEVELS, entropy, observed_coverage, risk_coverage
+from cvlab.metrics.uncertainty_metrics import class_risk, mask_risk, score_cells, uncertainty_metrics
+from cvlab.metrics.uncertainty_table import ClassUncertainty, MaskUncertainty, RegressionUncertainty
+from cvlab.plots import new_figure, save_figure
+from cvlab.plots_regression import file_stem
+from cvlab.plots_uncertainty import (
+    SQUARE,
+    WIDE,
+    Curve,
+    coverage_of_intervals,
+    entropy_of_right_and_wrong,
+    risk_coverage_curves,
+)
+from cvlab.reading_stages import decimals
+from cvlab.report_record import RunRecord
+from cvlab.report_text import code, md, number, table
+from cvlab.run_folder import Json, read_json
+
+Cell = dict[str, Any]
+Figure = tuple[str, str, tuple[float, float], Callable[[Axes], Axes]]
+
+SPLITS = ("val", "test")
+INJECTED, TRAINED = "dropout injected", "as trained"
+CHOSEN = ("layers", "samples", "rule", "injected", "split", "rate")
+MOST_LAYERS = 6
+CLASS_LABELS = {
+    "accuracy": "accuracy",
+    "nll": "negative log-likelihood",
+    "ece": "expected calibration error (ECE)",
+    "entropy": "mean predictive entropy (nats)",
+    "mutual_information": "mean mutual information (nats)",
+    "aurc": "area under risk over coverage (AURC)",
+}
+NUMBER_LABELS = {
+    "rmse": "RMSE",
+    "deviation": "mean standard deviation",
+    "nll": "NLL",
+    "calibration_error": "calibration error",
+    "aurc": "AURC",
+}
+MASK_LABELS = {**CLASS_LABELS, "accuracy": "", "ece": "", "dice": "Dice of the mean mask"}
+ABOUT_CLASSES = (
+    "Entropy is that of the mean scores, mutual information how much the passes disagree. ECE has 15 bins of the "
+    "highest score. For AURC the samples are kept from the least entropy on, and the risk is the share of wrong ones."
+)
+ABOUT_NUMBERS = (
+    "RMSE is that of the network as trained, then of the mean of the passes. NLL is 0.5 ln s² + 0.5 (y - m)² / s², the "
+    "calibration error the mean difference between expected and observed coverage of Gaussian intervals at the levels "
+    "0, 0.1, ... 1. For AURC the samples are kept from the least variance on, and the risk is the mean absolute error."
+)
+ABOUT_MASKS = (
+    "NLL, entropy and mutual information are means over the pixels. For AURC the images are kept from the least mean "
+    "entropy on, and the risk is 1 - Dice (two empty masks: 1). The maps of all images lie in `uncertainty/`."
+)
+
+
+def uncertainty_section(record: RunRecord) -> list[str]:
+    """Draws the figures on uncertainty and returns the section's blocks; none without dropout injection.
+
+    Raises:
+        RunFolderError: A table is damaged, or speaks of other samples than the predictions.
+    """
+    if not (record.config.get("evaluate") or {}).get(INJECTION):
+        return []
+    chosen = _chosen(record)
+    paths = _tables(record)
+    if chosen is None or (chosen["rate"] is not None and not paths):
+        return [f"There are no uncertainties yet; {code(f'cvlab evaluate {record.run.path}')} finds them."]
+    if chosen["rate"] is None:
+        return [f"There are no uncertainties: {md(chosen['reason'])}.", _grid(chosen)]
+    parts = {"classification": _of_classes, "regression": _of_numbers}
+    part = parts.get(str(record.task["name"]), _of_masks)
+    return [block for block in (_sentence(chosen), *part(record, paths, chosen), _grid(chosen)) if block]
+
+
+def _chosen(record: RunRecord) -> Json | None:
+    path = record.run.operating_point
+    stored = read_json(path) if path.is_file() else {}
+    chosen: Json | None = stored.get(INJECTION) if isinstance(stored, dict) else None
+    needed = {*CHOSEN, "reason" if chosen and chosen.get("rate") is None else "rate"}
+    if record.task.get("name") == "regression" and chosen and chosen.get("rate") is not None:
+        needed.add("scale")
+    if chosen is not None and not needed <= {*chosen}:
+        raise RunFolderError(
+            f"{path}: '{INJECTION}' is damaged: expected {', '.join(sorted(needed))}. "
+            f"`cvlab evaluate {record.run.path}` writes the file anew."
+        )
+    return chosen
+
+
+def _tables(record: RunRecord) -> dict[str, Path]:
+    """The tables of uncertainties: validation, test, and other data."""
+    found = {path.stem: path for path in sorted(record.run.uncertainty("test").parent.glob("[!.]*.csv"))}
+    return {
+        split: found[split] for split in (*SPLITS, *(name for name in found if name not in SPLITS)) if split in found
+    }
+
+
+def _shown(paths: Mapping[str, Path]) -> str:
+    return next(split for split in ("test", "val", *paths) if split in paths)
+
+
+def _sentence(chosen: Json) -> str:
+    layers = chosen["injected"]
+    more = f" and {len(layers) - MOST_LAYERS} more" if len(layers) > MOST_LAYERS else ""
+    named = ", ".join(map(code, layers[:MOST_LAYERS]))
+    where = f"in front of {counted(len(layers), 'layer')} of the trained network ({named}{more})"
+    how = "given by the configuration"
+    if chosen["rule"] == "auto":
+        how = f"the lowest negative log-likelihood on **{md(chosen['split'])}**"
+    return (
+        f"Dropout was injected {where}, and each image predicted {chosen['samples']} times (Ledda, Fumera & Roli "
+        f"2023). The rate is **{chosen['rate']:g}**, {how}. All other sections are about the network as it was trained."
+    )
+
+
+def _grid(chosen: Json) -> str:
+    """The negative log-likelihood at each rate that was tried; the chosen one is bold."""
+    rows = []
+    for tried in chosen.get("nll", []):
+        row = [f"{tried['rate']:g}", _number(tried)]
+        rows.append([f"**{text}**" for text in row] if tried["rate"] == chosen["rate"] else row)
+    return table(["rate", f"negative log-likelihood ({md(chosen['split'])})"], rows) if rows else ""
+
+
+def _number(cell: Cell) -> str:
+    return number(cell) if cell["value"] is None else decimals(cell["value"])
+
+
+def _notes(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    notes = [
+        f"- {md(where)}, AURC: {md(note)}." for where, cells in metrics.items() if (note := cells["aurc"].get("note"))
+    ]
+    return "\n".join(notes)
+
+
+def _of_classes(record: RunRecord, paths: Mapping[str, Path], chosen: Json) -> list[str]:
+    found = {split: ClassUncertainty.read(path) for split, path in paths.items()}
+    plain = {split: read_classes(record.run.predictions(split)) for split in found}
+    columns: dict[str, dict[str, Any]] = {}
+    for split, one in found.items():
+        _check_same(record, split, one.sample_id, plain[split].sample_id)
+        columns[f"{split}, {TRAINED}"] = score_cells(plain[split].target, plain[split].scores)
+        columns[f"{split}, {INJECTED}"] = uncertainty_metrics(one)
+    rows = [
+        [label, *(_number(cells[name]) if name in cells else "" for cells in columns.values())]
+        for name, label in CLASS_LABELS.items()
+    ]
+    shown = _shown(paths)
+    one, scores = found[shown], plain[shown].scores
+    curves = {
+        INJECTED: risk_coverage(class_risk(one.target, one.mean), one.entropy),
+        TRAINED: risk_coverage(class_risk(one.target, scores), entropy(scores)),
+    }
+    right = class_risk(one.target, one.mean) == 0
+    count = len(one.class_names)
+    figures: list[Figure] = [
+        ("risk_coverage", "Risk over coverage", WIDE, _risk_figure(curves, "share of wrong predictions", shown)),
+        (
+            "entropy_right_wrong",
+            "Entropy of right and wrong predictions",
+            WIDE,
+            lambda ax: entropy_of_right_and_wrong(one.entropy, right, classes=count, split=shown, ax=ax),
+        ),
+    ]
+    blocks = [table(["metric", *map(md, columns)], rows), ABOUT_CLASSES, _notes(columns)]
+    return [*blocks, *_draw(record, figures, shown)]
+
+
+def _of_numbers(record: RunRecord, paths: Mapping[str, Path], chosen: Json) -> list[str]:
+    found = {split: RegressionUncertainty.read(path) for split, path in paths.items()}
+    rows, noted = [], {}
+    for split, one in found.items():
+        plain = read_numbers(record.run.predictions(split))
+        _check_same(record, split, one.sample_id, plain.sample_id)
+        trained = regression_metrics(plain)["per_target"]
+        for name, cells in uncertainty_metrics(one)["per_target"].items():
+            values = [trained[name]["rmse"], *(cells[metric] for metric in NUMBER_LABELS)]
+            rows.append([md(split), md(name), *map(_number, values)])
+            noted[f"{split}, {name}"] = cells
+    shown = _shown(paths)
+    figures = [
+        figure for index in range(len(found[shown].target_names)) for figure in _target(found, shown, index, chosen)
+    ]
+    blocks = [
+        table(["images", "target", f"RMSE {TRAINED}", *NUMBER_LABELS.values()], rows, text_columns=2),
+        ABOUT_NUMBERS,
+    ]
+    return [*blocks, _scales(chosen), _notes(noted), *_draw(record, figures, shown)]
+
+
+def _scales(chosen: Json) -> str:
+    """By what the variances are multiplied."""
+    shown = [
+        f"of {md(name)} by {decimals(cell['value'])}"
+        if cell["value"] is not None
+        else f"of {md(name)} by nothing: the factor is undefined ({md(cell['reason'])})"
+        for name, cell in chosen["scale"].items()
+    ]
+    factor = f"mean of (y - m)² / s² on **{md(chosen['split'])}**"
+    return f"Variances are multiplied by the {factor}: {'; '.join(shown)}."
+
+
+def _target(found: Mapping[str, RegressionUncertainty], split: str, index: int, chosen: Json) -> list[Figure]:
+    one = found[split]
+    name, stem = one.target_names[index], file_stem(index + 1, one.target_names[index])
+    target, mean, variance = (values[:, index] for values in (one.target, one.mean, one.variance))
+    curves = {INJECTED: risk_coverage(np.abs(mean - target), variance)}
+    figures: list[Figure] = [
+        (
+            f"risk_coverage_{stem}",
+            f"{md(name)}, error over coverage",
+            WIDE,
+            _risk_figure(curves, "mean absolute error", split, title=f"{name}: error over coverage"),
+        )
+    ]
+    if (variance > 0).all():
+        scale = chosen["scale"][name]["value"]
+        observed = {"scaled variance" if scale else "variance": observed_coverage(target, mean, variance)}
+        if scale:
+            observed["variance of the passes"] = observed_coverage(target, mean, variance / scale)
+        figures.append(
+            (
+                f"interval_coverage_{stem}",
+                f"{md(name)}, coverage of the intervals",
+                SQUARE,
+                lambda ax: coverage_of_intervals(LEVELS, observed, name=name, split=split, ax=ax),
+            )
+        )
+    return figures
+
+
+def _of_masks(record: RunRecord, paths: Mapping[str, Path], chosen: Json) -> list[str]:
+    found = {split: MaskUncertainty.read(path) for split, path in paths.items()}
+    metrics = {split: uncertainty_metrics(one) for split, one in found.items()}
+    labels = {name: label for name, label in MASK_LABELS.items() if label}
+    rows = [[label, *(_number(cells[name]) for cells in metrics.values())] for name, label in labels.items()]
+    shown = _shown(paths)
+    curves = {INJECTED: risk_coverage(mask_risk(found[shown]), found[shown].entropy)}
+    figures: list[Figure] = [
+        ("risk_coverage", "Risk over coverage", WIDE, _risk_figure(curves, "mean of 1 - Dice", shown))
+    ]
+    picture = record.run.uncertain_masks
+    maps = [f"![Most uncertain masks]({picture.parent.name}/{picture.name})"] if picture.is_file() else []
+    blocks = [table(["metric", *map(md, metrics)], rows), ABOUT_MASKS, _notes(metrics)]
+    return [*blocks, *_draw(record, figures, shown), *maps]
+
+
+def _risk_figure(
+    curves: Mapping[str, Curve], risk: str, split: str, *, title: str = "Risk over coverage"
+) -> Callable[[Axes], Axes]:
+    return lambda ax: risk_coverage_curves(curves, risk=risk, title=title, split=split, ax=ax)
+
+
+def _draw(record: RunRecord, figures: Sequence[Figure], split: str) -> list[str]:
+    """Draws the figures into the run folder and returns them as Markdown."""
+    for name, _, size, draw in figures:
+        figure, ax = new_figure(*size, synthetic=record.synthetic)
+        draw(ax)
+        save_figure(figure, record.run.plots / f"{name}.png")
+    return [f"![{caption} ({md(split)})](plots/{name}.png)" for name, caption, _, _ in figures]
+
+
+def _check_same(record: RunRecord, split: str, ids: Any, predicted: Any) -> None:
+    if not np.array_equal(ids, predicted):
+        raise RunFolderError(
+            f"{record.run.uncertainty(split)}: holds other samples than {record.run.predictions(split)}. "
+            f"Run `cvlab evaluate {record.run.path}` again."
+        )

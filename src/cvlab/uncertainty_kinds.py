@@ -1,0 +1,177 @@
+"""What dropout injection makes of each kind of output: numbers, classes, masks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cvlab.data.decoded import DecodedSamples
+from cvlab.metrics.segmentation_counts import predicted_masks
+from cvlab.metrics.uncertainty import (
+    Moments,
+    class_losses,
+    gaussian_losses,
+    mask_losses,
+    variance_scale,
+)
+from cvlab.metrics.uncertainty_table import (
+    ClassUncertainty,
+    MaskUncertainty,
+    RegressionUncertainty,
+    UncertaintyTable,
+)
+from cvlab.run_folder import Json, atomic_path
+from cvlab.tasks.classification import Classification
+from cvlab.tasks.regression import Regression
+from cvlab.tasks.task import Task
+from cvlab.uncertainty import Reading
+
+Array = NDArray[Any]
+Results = Iterator[tuple[Moments, Array]]
+
+
+class Kind(Protocol):
+    """How the passes over a kind of output are read, judged and written."""
+
+    @property
+    def reading(self) -> Reading:
+        """How outputs are read."""
+
+    def truth(self, samples: DecodedSamples) -> Array:
+        """The truth of a batch, as `reading.losses` takes it."""
+
+    def fit(self, results: Results) -> Json:
+        """What is chosen on validation besides the rate, as `operating_point.json` holds it."""
+
+    def table(self, sample_id: Array, results: Results, chosen: Json) -> UncertaintyTable:
+        """The uncertainties of samples; `chosen` is what was chosen on validation."""
+
+
+def kind_of(task: Task, *, threshold: float, maps: Path) -> Kind:
+    """Returns what fits the outputs of a task.
+
+    Args:
+        task: Of classes, of numbers, or else of masks (one sigmoid a pixel).
+        threshold: From which mean probability on a pixel belongs to a mask.
+        maps: The folder for uncertainty maps of masks.
+    """
+    if isinstance(task, Regression):
+        return _Numbers(task)
+    return _Classes(task) if isinstance(task, Classification) else _Masks(threshold, maps)
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    task: Regression
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(False, np.asarray, lambda found, truth: gaussian_losses(truth, found.mean, found.variance))
+
+    def truth(self, samples: DecodedSamples) -> Array:
+        return self.task.labels(samples.table)
+
+    def fit(self, results: Results) -> Json:
+        """The scale of the variance of each target."""
+        moments, truth = _joined(results)
+        columns = zip(self.task.targets, truth.T, moments.mean.T, moments.variance.T, strict=True)
+        return {"scale": {name: variance_scale(*values) for name, *values in columns}}
+
+    def table(self, sample_id: Array, results: Results, chosen: Json) -> RegressionUncertainty:
+        moments, truth = _joined(results)
+        scales = [chosen["scale"][name]["value"] for name in self.task.targets]
+        # Without a scale, the variance stays what it is; the reason stands in the operating point.
+        factors = np.array([1.0 if scale is None else scale for scale in scales])
+        return RegressionUncertainty(sample_id, truth, moments.mean, moments.variance * factors, self.task.targets)
+
+
+@dataclass(frozen=True)
+class _Classes:
+    task: Classification
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(True, self.task.scores, lambda found, truth: class_losses(truth, found.mean))
+
+    def truth(self, samples: DecodedSamples) -> Array:
+        return self.task.labels(samples.table)
+
+    def fit(self, results: Results) -> Json:
+        return {}
+
+    def table(self, sample_id: Array, results: Results, chosen: Json) -> ClassUncertainty:
+        moments, truth = _joined(results)
+        values = (moments.mean, moments.variance, moments.entropy, moments.mutual_information)
+        return ClassUncertainty(sample_id, truth, *values, self.task.class_names)
+
+
+@dataclass(frozen=True)
+class _Masks:
+    threshold: float
+    maps: Path
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(True, _of_both, lambda found, truth: mask_losses(truth, found.mean[..., 1]))
+
+    def truth(self, samples: DecodedSamples) -> Array:
+        return samples.truth() > 0
+
+    def fit(self, results: Results) -> Json:
+        return {}
+
+    def table(self, sample_id: Array, results: Results, chosen: Json) -> MaskUncertainty:
+        """Keeps a few numbers of each mask, and writes its map: the predictive entropy, ln 2 as white (8 bits)."""
+        counts, means = [], []
+        names = iter(sample_id)
+        for moments, truth in results:
+            entropy, information = moments.entropy, moments.mutual_information
+            losses = mask_losses(truth, moments.mean[..., 1])
+            counts.append(_counts(truth, predicted_masks(moments.mean[..., 1], self.threshold)))
+            means.append(np.column_stack([losses, entropy.mean(axis=(1, 2)), information.mean(axis=(1, 2))]))
+            for one in entropy:
+                _write_map(map_path(self.maps, next(names)), one)
+        return MaskUncertainty(sample_id, np.concatenate(counts), *np.concatenate(means).T)
+
+
+def map_path(folder: Path, sample_id: str) -> Path:
+    """Returns where the uncertainty map of a sample lies."""
+    return folder / f"{sample_id}.png"
+
+
+def read_map(path: Path) -> NDArray[np.float32]:
+    """Returns an uncertainty map as it was written, from 0 (certain) to 1 (entropy ln 2)."""
+    with Image.open(path) as image:
+        return np.asarray(image, dtype=np.float32) / np.float32(255)
+
+
+def _write_map(path: Path, entropy: Array) -> None:
+    pixels = np.rint(entropy * (255 / math.log(2))).clip(0, 255).astype(np.uint8)
+    with atomic_path(path) as temporary:
+        Image.fromarray(pixels).save(temporary)
+
+
+def _counts(truth: Array, predicted: Array) -> Array:
+    """Pixels tp, fp, fn, tn of each mask."""
+    kinds = (truth & predicted, ~truth & predicted, truth & ~predicted, ~truth & ~predicted)
+    return np.stack([kind.sum(axis=(1, 2)) for kind in kinds], axis=1)
+
+
+def _of_both(outputs: Array) -> Array:
+    """From a probability a pixel (n, h, w, 1) to the scores of both classes (n, h, w, 2)."""
+    inside = np.asarray(outputs, dtype=np.float64)
+    return np.concatenate([1 - inside, inside], axis=-1)
+
+
+def _joined(results: Results) -> tuple[Moments, Array]:
+    found, truths = zip(*results, strict=True)
+    entropies = [one.pass_entropy for one in found if one.pass_entropy is not None]
+    mean, variance = (np.concatenate([getattr(one, name) for one in found]) for name in ("mean", "variance"))
+    return Moments(mean, variance, np.concatenate(entropies) if entropies else None), np.concatenate(truths)
