@@ -51,9 +51,9 @@ def test_slow_images_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     config = write_toy(tmp_path, identities=8)
     plain = Augmenter.__call__
 
-    def slow(self: Augmenter, images: np.ndarray, *, seed: Any) -> np.ndarray:
+    def slow(self: Augmenter, images: np.ndarray, **options: Any) -> np.ndarray:
         time.sleep(0.15)
-        return plain(self, images, seed=seed)
+        return plain(self, images, **options)
 
     monkeypatch.setattr(Augmenter, "__call__", slow)
     run = train(config, ["stages.0.epochs=1"], request(), sample=False, parent=tmp_path / "runs")
