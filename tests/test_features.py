@@ -6,6 +6,7 @@ import io
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def write_config(folder: Path, *, stages: str = STAGES, model: str = MODEL) -> P
     return config
 
 
-def history(run: RunFolder) -> list[dict[str, float]]:
+def history(run: RunFolder) -> list[dict[str, Any]]:
     return [json.loads(line) for line in run.history.read_text().splitlines()]
 
 
@@ -72,8 +73,6 @@ def test_the_curves_and_weights_are_those_of_the_whole_network(runs: tuple[Path,
     assert weights.keys() == others.keys()
     for key, value in weights.items():
         np.testing.assert_allclose(value, others[key], rtol=1e-3, atol=1e-4, err_msg=key)
-    metrics = [read_json(run.metrics)["test"] for run in (cached, plain)]
-    assert metrics[0]["macro_auc"]["value"] == pytest.approx(metrics[1]["macro_auc"]["value"], abs=1e-2)
 
 
 def test_what_is_saved_is_the_whole_network_with_the_optimizer_of_the_head(
