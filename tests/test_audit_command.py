@@ -92,7 +92,7 @@ def test_what_would_stop_a_training_is_said_at_the_end(tmp_path: Path) -> None:
     (leak,) = section(text, "Groups, ids and pictures")[1:]
     assert leak.startswith("  identical file stands in train of stage 'only' and in test of stage 'only': set/train/a/")
     stops = section(text, "A training would stop:")
-    assert stops[1] == "  1 file of 36 cannot be read as an image:"
+    assert stops[1] == "  1 image of 36 cannot be used:"
     assert stops[3].startswith("  The gate stops this run: 1 leak")
     assert report(tmp_path, root, "data.on_unreadable=skip", "data.allow_leakage=true")[1]
 

@@ -143,7 +143,7 @@ def test_an_audit_goes_on_where_a_training_stops(tmp_path: Path) -> None:
     write(root / "test/a/copy.png", 0)
     (root / "train/b/text.jpg").write_text("no image")
     data, stops = audited(tmp_path, roots(root, split={"group_pattern": "^patient"}))
-    for stop, part in zip(stops, ("fits none of 16", "1 file of 16", "no validation samples", "1 leak"), strict=True):
+    for stop, part in zip(stops, ("fits none of 16", "1 image of 16", "no validation samples", "1 leak"), strict=True):
         assert part in stop
     (stage,) = data.stages
     assert stage.audit.unreadable == [f"{root}/train/b/text.jpg: is no JPEG, PNG, BMP, GIF, WebP or TIFF image"]

@@ -65,6 +65,9 @@ class Focal(Settings):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
+Loss = Annotated[CrossEntropy | Focal, Field(discriminator="name")]
+
+
 def _named(loss: Any) -> Any:
     """A loss without a name is cross-entropy: `{label_smoothing: 0.1}`."""
     return {"name": "cross_entropy", **loss} if isinstance(loss, dict) else loss
@@ -82,7 +85,7 @@ class Config(TaskConfig):
     name: Literal["classification"] = "classification"
     output: Literal["softmax", "sigmoid"] = "softmax"
     class_weights: Annotated[Any, BeforeValidator(_weights), WithJsonSchema(_WEIGHTS_SCHEMA)] = None
-    loss: Annotated[CrossEntropy | Focal, Field(discriminator="name"), BeforeValidator(_named)] = CrossEntropy()
+    loss: Annotated[Loss, BeforeValidator(_named, json_schema_input_type=Loss)] = CrossEntropy()
 
     @model_validator(mode="after")
     def _one_alpha(self) -> Config:
