@@ -164,7 +164,7 @@ def test_batchnorm_in_inference_mode_is_frozen_with_gamma_and_beta() -> None:
 
 
 def test_a_frozen_backbone_is_free_of_noise_in_training() -> None:
-    """Noise and dropout stay active in a frozen layer, and a model hands `training` down over what it was called with."""
+    """Noise stays active in a frozen layer, and a model hands its `training` down over what a layer was called with."""
     net = network("vggnet", width=0.25, batchnorm=False, dropout=0.0)
     x = images(4)
     frozen = net.connect(stage(trainable="head"))
