@@ -131,8 +131,7 @@ def test_a_wrong_configuration_ends_in_one_message_before_tensorflow_starts(tmp_
     assert result.stdout == "[]\n"
     assert result.stderr.splitlines() == [
         "cvlab: The configuration has 2 problems:",
-        f"  {path}:12: model.name: expected {MODELS}, received 'vgnet'; "
-        "did you mean 'vggnet'?",
+        f"  {path}:12: model.name: expected {MODELS}, received 'vgnet'; did you mean 'vggnet'?",
         "  command line: stages.0.epochs: expected a whole number, received true.",
     ]
 

@@ -6,6 +6,7 @@ import io
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,10 +19,10 @@ from tests.test_experiment import request
 
 pytestmark = pytest.mark.tensorflow
 
+# Its backbone has BatchNorm and dropout, which a frozen backbone must not use as in training.
 MODEL = """model:
-  name: pretrained
-  network: EfficientNetB0
-  weights: none
+  name: covid_cnn
+  depth: 3
   head: [{units: 12, batchnorm: true, dropout: 0.3}, {units: 6, activation: tanh, dropout: 0.1}]
 """
 STAGES = """stages:
@@ -41,7 +42,7 @@ def write_config(folder: Path, *, stages: str = STAGES, model: str = MODEL) -> P
     return config
 
 
-def history(run: RunFolder) -> list[dict[str, float]]:
+def history(run: RunFolder) -> list[dict[str, Any]]:
     return [json.loads(line) for line in run.history.read_text().splitlines()]
 
 
@@ -60,7 +61,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunFolder, Run
 def test_the_curves_and_weights_are_those_of_the_whole_network(runs: tuple[Path, RunFolder, RunFolder, str]) -> None:
     _, cached, plain, said = runs
     assert "Stage 'head': the backbone is frozen and the images are not augmented" in said
-    assert "Stage 'fit'" not in said.split("Stage 'fit' ended")[0]
+    assert said.count("computed once") == 1
+    assert "Stage 'head': 24," in said
     first, second = history(cached), history(plain)
     assert [record.get("features") for record in first] == [None, *["computed once"] * 3]
     assert not any("features" in record for record in second)
@@ -71,8 +73,6 @@ def test_the_curves_and_weights_are_those_of_the_whole_network(runs: tuple[Path,
     assert weights.keys() == others.keys()
     for key, value in weights.items():
         np.testing.assert_allclose(value, others[key], rtol=1e-3, atol=1e-4, err_msg=key)
-    metrics = [read_json(run.metrics)["test"] for run in (cached, plain)]
-    assert metrics[0]["log_loss"]["value"] == pytest.approx(metrics[1]["log_loss"]["value"], rel=1e-4)
 
 
 def test_what_is_saved_is_the_whole_network_with_the_optimizer_of_the_head(
@@ -99,8 +99,11 @@ def test_features_are_read_back_by_the_next_run_with_another_head(
     assert len(before) == 1
     again = train(config, [], request(), sample=False, parent=config.parent / "again")
     assert differences(cached.path, again.path) == []
-    train(config, ["model.head=[{units: 3}]"], request(), sample=False, parent=config.parent / "other")
-    assert {path: path.stat().st_mtime_ns for path in folder.glob("*.npy")} == before
+    one_stage = "stages=[{name: head, epochs: 1, learning_rate: 1e-2, trainable: head}]"
+    for units in (4, 3):
+        words = [one_stage, f"model.head=[{{units: {units}}}]"]
+        train(config, words, request(), sample=False, parent=config.parent / "other")
+    assert len({*folder.glob("*.npy")} - before.keys()) == 1
 
 
 def test_augmentation_rules_it_out_and_the_log_says_so(

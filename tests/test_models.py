@@ -166,13 +166,19 @@ def test_batchnorm_in_inference_mode_is_frozen_with_gamma_and_beta() -> None:
 
 
 def test_a_frozen_backbone_is_free_of_noise_in_training() -> None:
-    """GaussianDropout stays active in a frozen layer unless the backbone is called with training=False."""
-    net = network("vggnet", width=0.25)
-    model = net.connect(stage(trainable="head"))
-    features = [np.asarray(net.backbone(images(2).astype(np.float32) / 255, training=False)) for _ in range(2)]
-    np.testing.assert_array_equal(features[0], features[1])
-    node = model.get_layer("backbone")._inbound_nodes[-1]
-    assert node.arguments.kwargs.get("training") is False
+    """Noise stays active in a frozen layer, and a model hands its `training` down over what a layer was called with."""
+    net = network("vggnet", width=0.25, batchnorm=False, dropout=0.0)
+    x = images(4)
+    frozen = net.connect(stage(trainable="head"))
+    plain = np.asarray(frozen(x, training=False))
+    np.testing.assert_array_equal(np.asarray(frozen(x, training=True)), plain)
+    frozen.compile("sgd", "mse")
+    truth = np.zeros_like(plain)
+    assert frozen.train_on_batch(x, truth) == pytest.approx(float((plain**2).mean()), rel=1e-5)
+    noisy = np.asarray(net.connect(stage())(x, training=True))
+    assert np.abs(noisy - plain).max() > 1e-5
+    again = np.asarray(net.connect(stage(trainable="head"))(x, training=True))
+    np.testing.assert_array_equal(again, np.asarray(frozen(x, training=False)))
 
 
 @pytest.mark.parametrize(

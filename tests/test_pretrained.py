@@ -257,11 +257,11 @@ def test_efficientnet_from_a_path_gives_what_keras_gives_with_imagenet(
 def test_a_resumed_run_needs_no_file(tmp_path: Path) -> None:
     import keras
 
+    from cvlab import checkpoint
     from cvlab.config import DataConfig, Experiment
     from cvlab.data.source import Labels
     from cvlab.initial import starting_networks
     from cvlab.models.pretrained import Config
-    from cvlab.run_folder import RunFolder
     from cvlab.tasks import classification
 
     donor = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(32, 32, 3))
@@ -272,14 +272,15 @@ def test_a_resumed_run_needs_no_file(tmp_path: Path) -> None:
     only = stage(trainable="head").model_copy(update={"data": data})
     experiment = Experiment(name="x", task=task, data=data, model=config, stages=[only])
     built = [classification.build(task, Labels(class_names=("a", "b")))]
-    run = RunFolder(tmp_path / "run")
-    networks, said = starting_networks(run, experiment, built)
+    networks, said = starting_networks(experiment, built)
     assert str(tmp_path / "w.weights.h5") in said
     assert "the head is new, from seed 42" in said
     for ours, theirs in zip(networks[0].backbone.get_weights(), donor.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     (tmp_path / "w.weights.h5").unlink()
-    again, said_again = starting_networks(run, experiment, built)
+    initial = tmp_path / "initial.keras"
+    checkpoint.save_inference(initial, networks[0].connect(only), {"weights": said})
+    again, said_again = starting_networks(experiment, built, initial=initial)
     assert said_again == said
     for ours, theirs in zip(again[0].backbone.get_weights(), donor.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)

@@ -51,7 +51,7 @@ def test_slow_images_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     config = write_toy(tmp_path, identities=8)
     plain = Augmenter.__call__
 
-    def slow(self: Augmenter, images: np.ndarray, **options: Any) -> np.ndarray:
+    def slow(self: Augmenter, images: np.ndarray, **options: Any) -> Any:
         time.sleep(0.15)
         return plain(self, images, **options)
 

@@ -160,6 +160,8 @@ class TaskConfig(ComponentConfig):
 
     # What `monitor` may name after `val_`, and whether higher is better.
     monitors: ClassVar[Mapping[str, bool]] = {"loss": False}
+    # Which metrics are printed at the end; empty for those of `monitors`.
+    headline: ClassVar[tuple[str, ...]] = ()
 
 
 AnyData = TypeVar("AnyData")

@@ -96,12 +96,15 @@ _TRAINABLE_SCHEMA = {
 Trainable = Annotated[Any, BeforeValidator(_trainable), WithJsonSchema(_TRAINABLE_SCHEMA)]
 
 
-THRESHOLD_FORMS = "a number above 0 and below 1, 'youden', 'f1', {sensitivity: S} or {specificity: S} with 0 < S <= 1"
+RULES = ("youden", "f1", "dice")
+THRESHOLD_FORMS = (
+    "a number above 0 and below 1, 'youden', 'f1', 'dice' (masks), {sensitivity: S} or {specificity: S} with 0 < S <= 1"
+)
 
 
 def _threshold(value: Any) -> Any:
     """Checks the shape of `threshold`; what it comes to is decided by `metrics/operating_point.py`."""
-    if value in ("youden", "f1"):
+    if value in RULES:
         return value
     if isinstance(value, dict) and len(value) == 1:
         ((rule, share),) = value.items()
@@ -116,7 +119,7 @@ _SHARE_SCHEMA = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
 _THRESHOLD_SCHEMA = {
     "anyOf": [
         {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
-        {"enum": ["youden", "f1"]},
+        {"enum": [*RULES]},
         *(
             {"type": "object", "properties": {of: _SHARE_SCHEMA}, "required": [of], "additionalProperties": False}
             for of in ("sensitivity", "specificity")

@@ -48,7 +48,8 @@ class Evaluator:
     def open(cls, run: RunFolder, experiment: Experiment, console: Console) -> Evaluator:
         """Opens a run with its resolved configuration."""
         data = read_json(run.data)
-        labels = [Labels(tuple(stage["class_names"]), tuple(stage["numbers"])) for stage in data["stages"]]
+        kinds = ("class_names", "numbers", "masks")
+        labels = [Labels(*(tuple(stage[kind]) for kind in kinds)) for stage in data["stages"]]
         return cls(run, experiment, build_tasks(experiment, labels), data["synthetic"], console)
 
     @property
@@ -73,15 +74,15 @@ class Evaluator:
         wanted = [split for split in samples.splits if splits is None or split in splits]
         if "val" in wanted:
             self.run.operating_point.unlink(missing_ok=True)
+            self._predict_split(model, samples, "val", None)
+        point = self._operating_point(model)
+        if "val" in wanted and not self.task.is_counted_at(point):
+            self._predict_split(model, samples, "val", point)
         for split in wanted:
-            chosen = samples.of_split(split)
-            self.console.say(f"Predicting {split} ({counted(len(chosen.table), 'image')})")
-            self._predict(model, chosen, self.run.predictions(split))
-            if split == "train" and stage.augment:
-                self._predict(model, chosen, self.run.predictions("train-augmented"), augment=stage.augment)
+            if split != "val":
+                self._predict_split(model, samples, split, point)
         if splits is None and len(self.experiment.stages) > 1:
             self._before_and_after()
-        point = self._operating_point(model)
         self._write_metrics(point)
         pictures = PictureBook(self.run, self.experiment, self.task, self.synthetic, self.console)
         pictures.draw_augmented(samples.of_split("train"))
@@ -89,6 +90,14 @@ class Evaluator:
         pictures.draw_predictions(model, samples.of_split(shown), shown, point)
         held_out = {split: samples.of_split(split) for split in wanted if split != "train"}
         self._uncertainty(model, held_out, lambda: samples.of_split("val"))
+
+    def _predict_split(self, model: keras.Model, samples: DecodedSamples, split: str, point: Json | None) -> None:
+        chosen, augment = samples.of_split(split), self.experiment.stages[-1].augment
+        at = f", threshold {point['threshold']:.4g}" if point and not self.task.is_counted_at(point) else ""
+        self.console.say(f"Predicting {split} ({counted(len(chosen.table), 'image')}{at})")
+        self._predict(model, chosen, self.run.predictions(split), point=point)
+        if split == "train" and augment:
+            self._predict(model, chosen, self.run.predictions("train-augmented"), augment=augment, point=point)
 
     def evaluate_folder(self, folder: Path) -> Path:
         """Predicts all images of another data folder and returns the path of the predictions table.
@@ -125,11 +134,12 @@ class Evaluator:
                 f"{listing([str(leak) for leak in leaks])}\nTake these images out, or evaluate other data."
             )
         path = self.run.predictions(name)
-        samples = DecodedSamples(table, cache.images, cache.rows(table.pixels))
+        samples = DecodedSamples.of(table, cache)
         model = checkpoint.load_model(self._best())
-        self._predict(model, samples, path)
+        point = self._operating_point(model)
+        self._predict(model, samples, path, point=point)
         write_json(path.with_suffix(".json"), {"data": str(folder.resolve()), "notes": notes})
-        self._write_metrics(self._operating_point(model))
+        self._write_metrics(point)
         stage = self.experiment.stages[-1]
         self._uncertainty(model, {name: samples}, lambda: self._samples(stage).of_split("val"))
         return path
@@ -178,13 +188,18 @@ class Evaluator:
         *,
         augment: Sequence[Transform] = (),
         task: Task | None = None,
+        point: Json | None = None,
     ) -> None:
-        batches = samples.batches(self.experiment.stages[-1].batch_size, seed=(self.experiment.seed,))
+        task = task or self.task
+        size, seed = self.experiment.stages[-1].batch_size, (self.experiment.seed,)
+        batches = samples.batches(size, seed=seed, with_masks=task.truth_is_masks)
         if augment:
             batches.augmenter = Augmenter(augment)
         with own_errors(batches):
-            outputs = model.predict(batches.dataset(), verbose=0)
-        write_text(path, (task or self.task).predictions_csv(outputs, samples.table))
+            # The masks of augmented images, and of other stages' weights, are no result to be kept.
+            masks = None if augment or path.parent.name != "predictions" else path.with_suffix("")
+            text = task.predict(model, batches, samples.table, point=point, masks=masks)
+        write_text(path, text)
 
     def _before_and_after(self) -> None:
         """Predicts validation and test of every stage with the weights before and after it.

@@ -11,8 +11,10 @@ from cvlab.config import Experiment
 from cvlab.console import Console
 from cvlab.data.augment import Augmenter
 from cvlab.data.decoded import DecodedSamples
+from cvlab.data.samples import CLASS
 from cvlab.errors import CvlabError, RunFolderError
 from cvlab.heatmaps import HeatMapper, overlay
+from cvlab.mask_pictures import augmented_masks, predicted_masks_of
 from cvlab.plots import image_grid, save_figure
 from cvlab.run_folder import Json, RunFolder, write_json
 from cvlab.tasks.pictures import Pictures
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 RANDOM_IMAGES, GALLERY_IMAGES = 24, 12
 COLUMNS, PAIRED_COLUMNS = 6, 8
-ROWS, DRAWS = 4, 5
+ROWS, DRAWS, SLICES = 4, 5, 5
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,12 @@ class PictureBook:
     def draw_augmented(self, training: DecodedSamples) -> None:
         """Draws training images beside what augmentation makes of them."""
         augment = self.experiment.stages[-1].augment
+        if self.task.truth_is_masks:
+            some = training.take(self._with_structure(training))
+            names, seed = self.task.picture_names(some.table), self.experiment.seed
+            figure = augmented_masks(some, names, augment, seed=seed, synthetic=self.synthetic)
+            save_figure(figure, self.run.pictures / "augmented.png")
+            return
         if not augment:
             return
         chosen = training.take(self._some(len(training.table), ROWS))
@@ -60,6 +68,12 @@ class PictureBook:
         shown = self.task.pictures(path, samples.table, point)
         if not np.array_equal(shown.sample_id, samples.table.sample_id):
             raise RunFolderError(f"{path}: holds other samples than this run. `cvlab evaluate RUN_DIR` writes it anew.")
+        if self.task.truth_is_masks:
+            for gallery in shown.galleries:
+                folder = path.with_suffix("")
+                figure = predicted_masks_of(samples, shown, gallery, folder, split=split, synthetic=self.synthetic)
+                save_figure(figure, self.run.pictures / f"{gallery.name}.png")
+            return
         mapper = self._heat_mapper(model, shown, split)
         chosen = {"predictions": ("Random images", self._some(len(samples.table), RANDOM_IMAGES))}
         chosen |= {gallery.name: (gallery.title, gallery.rows[:GALLERY_IMAGES]) for gallery in shown.galleries}
@@ -91,6 +105,11 @@ class PictureBook:
         where = {"layer": mapper.layer, "size": list(mapper.size), "explains": explains, "split": split}
         write_json(self.run.heat_maps, where)
         return mapper
+
+    def _with_structure(self, samples: DecodedSamples) -> np.ndarray:
+        """Some images at random whose masks show something, as far as there are any."""
+        shown = np.flatnonzero(~np.char.startswith(samples.table.targets[CLASS].astype(str), "no "))
+        return shown[self._some(len(shown), SLICES)] if len(shown) else self._some(len(samples.table), SLICES)
 
     def _some(self, total: int, count: int) -> np.ndarray:
         return np.random.default_rng(self.experiment.seed).choice(total, size=min(count, total), replace=False)

@@ -16,6 +16,7 @@ from cvlab.data.prepare import data_json, load_sources, prepare
 from cvlab.data.samples import SampleTable, concatenate, samples_csv
 from cvlab.errors import counted
 from cvlab.evaluation import Evaluator
+from cvlab.evaluation_uncertainty import check_injection
 from cvlab.initial import build_tasks, samples_before, starting_networks
 from cvlab.models.network import Network, describe_model, find_weights
 from cvlab.report import write_report
@@ -47,14 +48,15 @@ def train(config: Path, overrides: Sequence[str], request: Request, *, sample: b
     if sample:
         experiment = use_sample_data(experiment, request.console)
     before = samples_before(experiment)
-    find_weights(experiment.model, image_size=experiment.data.image_size)
     sources = load_sources(experiment)
     tasks = build_tasks(experiment, [source.labels for source in sources])
+    machine = _start_machine(experiment, request)
+    find_weights(experiment.model, image_size=experiment.data.image_size)
     data = prepare(experiment, sources, request.console, before=before)
     tasks[-1].check_evaluation(experiment.evaluate, data.stages[-1].samples.table)
-    machine = _start_machine(experiment, request)
     experiment = _with_precision(experiment, machine)
     networks, weights = starting_networks(experiment, tasks)
+    check_injection(networks[-1].connect(experiment.stages[-1]), experiment)
     run = RunFolder.create(parent, experiment.name)
     write_text(run.config, experiment_yaml(experiment))
     training = TrainingRun(run, experiment, data, tasks, machine, request.console)
@@ -200,9 +202,10 @@ def _print_end(run: RunFolder, experiment: Experiment, console: Console) -> None
 
 
 def _print_results(run: RunFolder, experiment: Experiment, console: Console) -> None:
+    task = experiment.stages[-1].task
     for name, values in read_json(run.metrics).items():
         if "/" not in name:
-            shown = [f"{metric} {_shown(values[metric]['value'])}" for metric in experiment.stages[-1].task.monitors]
+            shown = [f"{metric} {_shown(values[metric]['value'])}" for metric in task.headline or task.monitors]
             console.say(f"{name}: {', '.join(shown)} ({counted(values['samples'], 'image')})")
 
 

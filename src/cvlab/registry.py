@@ -26,6 +26,7 @@ SOURCES = {
 TASKS = {
     "classification": "cvlab.tasks.classification",
     "regression": "cvlab.tasks.regression",
+    "segmentation": "cvlab.tasks.segmentation",
 }
 # Drawn sample data, each in the layout of one source.
 SYNTHETIC = {

@@ -19,11 +19,13 @@ from cvlab.text import duration
 TASK_REPORTS = {
     "classification": "cvlab.report_classification",
     "regression": "cvlab.report_regression",
+    "segmentation": "cvlab.report_segmentation",
 }
 SAMPLE_PICTURES = {
     "augmented.png": "training images after augmentation",
     "predictions.png": "predictions",
     "worst_errors.png": "largest errors",
+    "worst.png": "worst masks",
 }
 SYNTHETIC = "SYNTHETIC SAMPLE DATA"
 

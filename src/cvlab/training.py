@@ -126,8 +126,7 @@ class StageTrainer:
 
     def _validate(self) -> dict[str, float]:
         with own_errors(self.parts.validation):
-            outputs = self.parts.fitted.predict(self.parts.validation.dataset(), verbose=0)
-        values = self.parts.task.monitor(outputs, self.parts.validation_table)
+            values = self.parts.task.validate(self.parts.fitted, self.parts.validation, self.parts.validation_table)
         if not all(math.isfinite(value) for value in values.values()):
             raise TrainingError(_not_a_number(self, step=self.state.batch))
         return {f"val_{name}": value for name, value in values.items()}

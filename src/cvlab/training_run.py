@@ -83,7 +83,8 @@ class TrainingRun:
         self.run.best.unlink(missing_ok=True)
         self.run.metrics.unlink(missing_ok=True)
         self.run.operating_point.unlink(missing_ok=True)
-        shutil.rmtree(self.run.predictions("test").parent, ignore_errors=True)
+        for folder in (self.run.predictions("test").parent, self.run.uncertainty("test").parent):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _write_best(self) -> None:
         with atomic_path(self.run.best) as temporary:
@@ -157,8 +158,10 @@ class TrainingRun:
             augmenter=Augmenter(stage.augment) if stage.augment else None,
             shuffled=True,
             sampler=Sampler.of(samples.table, stage.data.sampling),
+            masks=samples.masks if task.truth_is_masks else None,
+            mask_rows=samples.mask_rows if task.truth_is_masks else None,
         )
-        validation = held_out.batches(stage.batch_size, seed=(self.experiment.seed,))
+        validation = held_out.batches(stage.batch_size, seed=(self.experiment.seed,), with_masks=task.truth_is_masks)
         parts = StageParts(model, None, task, training, validation, held_out.table)
         return self._over_features(parts, network, number) if self._caches_features(network, stage) else parts
 

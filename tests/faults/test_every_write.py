@@ -108,9 +108,13 @@ def test_a_cosine_that_has_begun_gets_no_more_epochs(whole: tuple[Path, RunFolde
 def test_another_configuration_is_refused_before_the_first_checkpoint_too(
     whole: tuple[Path, RunFolder, int], tmp_path: Path
 ) -> None:
-    writes = WritesUntil(3)
+    writes, runs = WritesUntil(3), tmp_path / "runs"
+
+    def replace(path: Path, target: Path) -> Path:
+        return writes(path, target) if runs in target.parents else writes.replace(path, target)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Path, "replace", lambda path, target: writes(path, target))
+        patch.setattr(Path, "replace", replace)
         with pytest.raises(Killed):
             run_toy(whole[0], tmp_path / "runs")
     (path,) = (tmp_path / "runs").glob("toy/*")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Literal
 
 from cvlab.config_values import TRAINABLE_FORMS
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def freeze(backbone: keras.Model, trainable: Any, *, batchnorm_mode: Literal["train", "inference"]) -> None:
-    """Sets `trainable` on every layer of the backbone.
+    """Sets `trainable` on every layer of the backbone; one that is frozen wholly runs as in prediction.
+
+    Dropout and noise stay active in a frozen layer, and would change the features from step to step.
 
     Args:
         backbone: The network below the head; its layers are counted in Keras' order, the input layer first.
@@ -30,6 +33,22 @@ def freeze(backbone: keras.Model, trainable: Any, *, batchnorm_mode: Literal["tr
     for i, layer in enumerate(backbone.layers):
         fixed_norm = batchnorm_mode == "inference" and isinstance(layer, keras.layers.BatchNormalization)
         layer.trainable = i >= frozen and not fixed_norm
+    _run_as_in_prediction(backbone, always=not backbone.trainable_variables)
+
+
+def _run_as_in_prediction(backbone: keras.Model, *, always: bool) -> None:
+    """Has the backbone called with `training=False` whatever its surroundings do, or as they say.
+
+    Calling it so when the network is connected does not suffice: a model hands its own `training` down to every layer,
+    over what that was called with. Only the instance's `call` is replaced; the saved file stays what it was.
+    """
+    vars(backbone).pop("call", None)
+    if always:
+        backbone.call = MethodType(_call_as_in_prediction, backbone)
+
+
+def _call_as_in_prediction(backbone: keras.Model, inputs: Any, training: bool | None = None, **options: Any) -> Any:
+    return type(backbone).call(backbone, inputs, training=False, **options)
 
 
 def _frozen_layers(backbone: keras.Model, trainable: Any) -> int:

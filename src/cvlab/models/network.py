@@ -22,9 +22,8 @@ BACKBONE = "backbone"
 class Network:
     """The layers of a network, from which the model of each stage is connected.
 
-    A stage gets a model of its own over the same layers, since a wholly frozen backbone must be called with
-    `training=False`: its dropout would stay active otherwise. A stage with other outputs than the one before has a
-    network of its own over the same backbone.
+    A stage gets a model of its own over the same layers, and one with other outputs than the stage before has a network
+    of its own over the same backbone.
 
     A backbone with several outputs (the encoder of a U-Net) gives them as a list to the first layer of the head.
     """
@@ -40,8 +39,7 @@ class Network:
 
         freeze(self.backbone, stage.trainable, batchnorm_mode=stage.batchnorm_mode)
         images = keras.Input((*self.image_size, 3), name="image")
-        mode = {"training": False} if self.backbone_is_frozen else {}
-        x = self.backbone(preprocess(images, self.config.preprocessing), **mode)
+        x = self.backbone(preprocess(images, self.config.preprocessing))
         for layer in self.head:
             x = layer(x)
         return keras.Model(images, x, name=self.config.name)
@@ -68,7 +66,7 @@ class Network:
 
         pools = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D, keras.layers.Flatten)
         images = keras.Input((*self.image_size, 3), name="image")
-        x = self.backbone(preprocess(images, self.config.preprocessing), training=False)
+        x = self.backbone(preprocess(images, self.config.preprocessing))
         head = list(self.head)
         while isinstance(head[0], pools):
             x = head.pop(0)(x)

@@ -21,6 +21,7 @@ from cvlab.metrics.binary import binary_metrics
 from cvlab.metrics.operating_point import OperatingPoint, check_rule, choose, find_positive_class
 from cvlab.run_folder import Json
 from cvlab.tasks.pictures import Pictures, of_classes
+from cvlab.tasks.task import WholeOutputs
 
 if TYPE_CHECKING:
     import keras
@@ -65,6 +66,9 @@ class Focal(Settings):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
+Loss = Annotated[CrossEntropy | Focal, Field(discriminator="name")]
+
+
 def _named(loss: Any) -> Any:
     """A loss without a name is cross-entropy: `{label_smoothing: 0.1}`."""
     return {"name": "cross_entropy", **loss} if isinstance(loss, dict) else loss
@@ -82,7 +86,7 @@ class Config(TaskConfig):
     name: Literal["classification"] = "classification"
     output: Literal["softmax", "sigmoid"] = "softmax"
     class_weights: Annotated[Any, BeforeValidator(_weights), WithJsonSchema(_WEIGHTS_SCHEMA)] = None
-    loss: Annotated[CrossEntropy | Focal, Field(discriminator="name"), BeforeValidator(_named)] = CrossEntropy()
+    loss: Annotated[Loss, BeforeValidator(_named, json_schema_input_type=Loss)] = CrossEntropy()
 
     @model_validator(mode="after")
     def _one_alpha(self) -> Config:
@@ -131,7 +135,7 @@ def build(config: Config, labels: Labels) -> Classification:
     return Classification(config, class_names)
 
 
-class Classification:
+class Classification(WholeOutputs):
     """One class for each image, out of `class_names`."""
 
     def __init__(self, config: Config, class_names: tuple[str, ...]) -> None:
@@ -232,6 +236,8 @@ class Classification:
             ConfigError: There is no such class.
             DataError: Validation lacks the positive class, or has nothing else.
         """
+        if evaluate.threshold == "dice":
+            raise ConfigError(["evaluate.threshold: 'dice' is for masks; expected a number, 'youden', 'f1', ..."])
         name = find_positive_class(self.class_names, evaluate)
         if name is not None:
             positive = table.of_split("val").targets[CLASS] == name

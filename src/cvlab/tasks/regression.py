@@ -17,6 +17,7 @@ from cvlab.errors import ConfigError, DataError, did_you_mean
 from cvlab.metrics import regression as metrics
 from cvlab.run_folder import Json
 from cvlab.tasks.pictures import Pictures, of_numbers
+from cvlab.tasks.task import WholeOutputs
 from cvlab.text import printable
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def build(config: Config, labels: Labels) -> Regression:
     return Regression(config, targets)
 
 
-class Regression:
+class Regression(WholeOutputs):
     """A number for each of `targets`."""
 
     def __init__(self, config: Config, targets: tuple[str, ...]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from cvlab.config import EvaluateConfig
+from cvlab.data.pipeline import Batches
 from cvlab.data.samples import SampleTable
 from cvlab.data.source import Labels
 from cvlab.run_folder import Json
@@ -23,6 +24,10 @@ class Task(Protocol):
 
     Outputs are what the network returns, an array with a row a sample; truth is what `encode` returns.
     """
+
+    @property
+    def truth_is_masks(self) -> bool:
+        """Whether batches bring masks as the truth, instead of what `encode` returns."""
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -40,17 +45,27 @@ class Task(Protocol):
     def training_metrics(self) -> list[keras.metrics.Metric]:
         """What is shown beside the loss while an epoch runs."""
 
-    def encode(self, table: SampleTable) -> np.ndarray:
-        """The truth as float32, in the form that `loss` takes; a row a sample."""
+    def encode(self, table: SampleTable) -> np.ndarray | None:
+        """The truth as float32, in the form that `loss` takes; a row a sample. None where masks are the truth."""
 
     def sample_weights(self, table: SampleTable) -> np.ndarray | None:
         """Weights of training samples in the loss as float32; None for equal weights."""
 
-    def monitor(self, outputs: np.ndarray, table: SampleTable) -> dict[str, float]:
-        """The values of `Config.monitors`, computed from predictions as evaluation computes them."""
+    def validate(self, model: keras.Model, batches: Batches, table: SampleTable) -> dict[str, float]:
+        """The values of `Config.monitors` of the samples in `table`, computed as evaluation computes them."""
 
-    def predictions_csv(self, outputs: np.ndarray, table: SampleTable) -> str:
-        """The predictions table as text."""
+    def predict(
+        self, model: keras.Model, batches: Batches, table: SampleTable, *, point: Json | None, masks: Path | None
+    ) -> str:
+        """Predicts the samples in `table` and returns their predictions table as text.
+
+        Args:
+            model: The network.
+            batches: The samples, in the order of the table.
+            table: The samples.
+            point: The operating point, if there is one yet.
+            masks: The folder for predicted masks; None to write none.
+        """
 
     def check_evaluation(self, evaluate: EvaluateConfig, table: SampleTable) -> None:
         """Refuses settings of the evaluation that do not fit the data, before any training.
@@ -61,6 +76,9 @@ class Task(Protocol):
 
     def operating_point(self, predictions: Path, evaluate: EvaluateConfig) -> Json | None:
         """What is chosen from the predictions of validation, as `operating_point.json` holds it; None for nothing."""
+
+    def is_counted_at(self, point: Json | None) -> bool:
+        """Whether a table that was predicted without an operating point is the same with it."""
 
     def metrics(self, predictions: Path, evaluate: EvaluateConfig, point: Json | None = None) -> dict[str, Any]:
         """Every metric of a predictions table, in the form of `metrics.json`; `point` is the operating point."""
@@ -73,3 +91,31 @@ class Task(Protocol):
 
     def summary(self, table: SampleTable) -> Mapping[str, Mapping[str, int]]:
         """Samples by split and class; where there are no classes, by split and `images`."""
+
+
+class WholeOutputs:
+    """The part of a task whose outputs are small: those of all samples are predicted first, then looked at."""
+
+    truth_is_masks = False
+
+    def monitor(self, outputs: np.ndarray, table: SampleTable) -> dict[str, float]:
+        """The values of `Config.monitors`, from the outputs for all samples."""
+        raise NotImplementedError
+
+    def predictions_csv(self, outputs: np.ndarray, table: SampleTable) -> str:
+        """The predictions table as text, from the outputs for all samples."""
+        raise NotImplementedError
+
+    def validate(self, model: keras.Model, batches: Batches, table: SampleTable) -> dict[str, float]:
+        """The values of `Config.monitors` of the samples in `table`."""
+        return self.monitor(model.predict(batches.dataset(), verbose=0), table)
+
+    def predict(
+        self, model: keras.Model, batches: Batches, table: SampleTable, *, point: Json | None, masks: Path | None
+    ) -> str:
+        """The predictions table as text; an operating point changes nothing in it."""
+        return self.predictions_csv(model.predict(batches.dataset(), verbose=0), table)
+
+    def is_counted_at(self, point: Json | None) -> bool:
+        """True: scores and numbers do not depend on it."""
+        return True
