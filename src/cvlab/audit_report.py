@@ -13,7 +13,7 @@ from cvlab.data.confounding import FEWEST, TELLING, told
 from cvlab.data.findings import strata
 from cvlab.data.near_duplicates import BITS, FREQUENCIES
 from cvlab.data.prepare import StageData, audit, load_sources
-from cvlab.data.samples import CLASS, SPLITS
+from cvlab.data.samples import CLASS, MASK, SPLITS
 from cvlab.data.stage_audit import NAME_AND_NUMBER, StageAudit, pair_text
 from cvlab.errors import counted, listing
 from cvlab.initial import build_tasks, samples_before
@@ -154,7 +154,9 @@ def _persons(found: StageAudit) -> str:
 
 def _contradictions(stage: StageData) -> list[str]:
     table = stage.samples.table
-    labels = [", ".join(map(str, values)) for values in zip(*table.targets.values(), strict=True)]
+    # The hash of a mask says nothing to people, and other masks of like slices are no contradiction.
+    columns = [column for name, column in table.targets.items() if name != MASK]
+    labels = [", ".join(map(str, values)) for values in zip(*columns, strict=True)]
     label_of = dict(zip(table.sample_id, labels, strict=True))
     copies = [(_same(names), [*dict.fromkeys(label_of[name] for name in names)]) for names in stage.audit.copies]
     alike = [(pair_text(pair), [label_of[name] for name in pair[1:]]) for pair in stage.audit.contradictory]

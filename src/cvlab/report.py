@@ -92,7 +92,8 @@ def _head(record: RunRecord) -> list[str]:
             "Its numbers say nothing about real images; they only show that everything works."
         )
     if leaks := record.data.get("leaks"):
-        found = f"LEAKAGE (data.allow_leakage is on): {counted(len(leaks), 'finding')}"
+        allowed = " (data.allow_leakage is on)" if record.data.get("allow_leakage") else ""
+        found = f"LEAKAGE{allowed}: {counted(len(leaks), 'finding')}"
         blocks.append(red(f"{found}; the results may look better than they are.", leaks))
     if not record.run.best.is_file():
         status, reason = record.status.get("status", "unknown"), record.status.get("reason")

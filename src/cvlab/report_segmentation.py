@@ -19,6 +19,7 @@ from cvlab.reading_stages import SPLITS
 from cvlab.report_record import RunRecord, TaskReport
 from cvlab.report_segmentation_figures import draw_curves, draw_figures
 from cvlab.report_text import change, code, md, number, table
+from cvlab.report_uncertainty import uncertainty_section
 from cvlab.run_folder import Json, read_json
 
 Metrics = dict[str, Any]
@@ -90,6 +91,7 @@ def build(record: RunRecord) -> TaskReport:
             f"Results by group ({shown})": _by_group(metrics[shown], structure),
             "Before and after each stage": _changes(record, structure),
             "Dice of the best weights": [_of_splits(metrics, structure)],
+            "Uncertainty by dropout injection": uncertainty_section(record),
         },
         findings=read_curves(history, metrics, structure=structure),
         pictures=draw_curves(record, history)

@@ -13,6 +13,7 @@ from cvlab.console import Console
 from cvlab.data.prepare import PreparedData
 from cvlab.data.samples import SampleTable
 from cvlab.data.sampling import samples_per_epoch
+from cvlab.errors import counted
 from cvlab.models.network import parameter_counts
 from cvlab.text import duration
 from cvlab.training_run import TrainingRun
@@ -48,7 +49,9 @@ def print_summary(training: TrainingRun, model: keras.Model, *, weights: str, st
         console.warn(warning)
     _warn_of_large_batches(training)
     if data.leaks:
-        console.warn(f"LEAKAGE ALLOWED (data.allow_leakage: true): {len(data.leaks)} leaks; the report lists them.")
+        allowed = any(stage.data.allow_leakage for stage in experiment.stages)
+        what = "LEAKAGE ALLOWED (data.allow_leakage: true)" if allowed else "LEAKAGE"
+        console.warn(f"{what}: {counted(len(data.leaks), 'leak')}; the report lists them.")
     console.say()
 
 

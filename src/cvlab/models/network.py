@@ -51,7 +51,7 @@ class Network:
 
     @property
     def has_vector_features(self) -> bool:
-        """Whether the backbone has one output; those of several levels are larger than the images, too large to keep."""
+        """Whether the backbone has one output; those of several levels together are too big to cache."""
         return len(self.backbone.outputs) == 1
 
     def split_at_features(self) -> tuple[keras.Model, keras.Model]:
