@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvlab import checkpoint, registry
-from cvlab.config import Experiment, StageConfig
+from cvlab.config import DataConfig, Experiment, StageConfig
 from cvlab.config_values import Transform
 from cvlab.console import Console
 from cvlab.data.audit import find_leaks
 from cvlab.data.augment import Augmenter
-from cvlab.data.decoded import DecodedSamples, cache_dir, decode_all
+from cvlab.data.cache import ImageCache
+from cvlab.data.decoded import DecodedSamples, cache_dir, decode_all, open_images
 from cvlab.data.findings import report_groups, report_unreadable
 from cvlab.data.fingerprint import content_hashes
+from cvlab.data.near_duplicates import FREQUENCIES, Near, find_near, looks_of
 from cvlab.data.pipeline import own_errors
 from cvlab.data.pool import decode_source
 from cvlab.data.samples import by_stage, read_samples, text_column
@@ -107,19 +109,20 @@ class Evaluator:
         report_unreadable(unreadable, len(source.table), warnings)
         notes = [*source.notes, *warnings]
         report_groups(source, notes)
-        for note in notes:
-            self.console.say(f"Note: {note}")
         table = table.with_columns(split=text_column(["test"] * len(table)))
         # Variants of an image are no other images.
         stages = [*by_stage(read_samples(self.run.samples).originals()), table]
         before = [earlier.originals() for earlier in samples_before(self.experiment, self.run)]
-        found = find_leaks(stages, before=before)
+        near: list[Near] = [*[{}] * (len(stages) - 1), self._near(cache, config, notes)]
+        found = find_leaks(stages, before=before, near=near)
         leaks = [leak for leak in found if leak.stage == name]
         if leaks:
             raise DataError(
                 f"{folder}: the run was trained on, or chosen by, some of these ({counted(len(leaks), 'leak')}):\n"
                 f"{listing([str(leak) for leak in leaks])}\nTake these images out, or evaluate other data."
             )
+        for note in notes:
+            self.console.say(f"Note: {note}")
         path = self.run.predictions(name)
         samples = DecodedSamples(table, cache.images, cache.rows(table.pixels))
         model = checkpoint.load_model(self._best())
@@ -127,6 +130,18 @@ class Evaluator:
         write_json(path.with_suffix(".json"), {"data": str(folder.resolve()), "notes": notes})
         self._write_metrics(self._operating_point(model))
         return path
+
+    def _near(self, cache: ImageCache, config: DataConfig, notes: list[str]) -> Near:
+        """Finds which of other data's images look like those of the run."""
+        if config.near_duplicate_distance is None or min(config.image_size) < FREQUENCIES:
+            return {}
+        stages = zip(by_stage(read_samples(self.run.samples)), self.experiment.stages, strict=True)
+        try:
+            own = [looks_of(open_images(table, stage.data, self.console)) for table, stage in stages]
+        except DataError as error:
+            notes.append(f"Near-duplicates of the run's images were not looked for: {error}")
+            return {}
+        return find_near(looks_of(cache).with_others(own), config.near_duplicate_distance)
 
     def _best(self) -> Path:
         if self.run.best.is_file():
@@ -202,14 +217,11 @@ class Evaluator:
                 self._predict(model, chosen, self.run.predictions(split, moment=f"{stage.name}-after"), task=task)
 
     def _operating_point(self, model: keras.Model) -> Json | None:
-        """Returns what was chosen on validation; chosen anew only where its predictions are new or missing.
+        """Returns what was chosen on validation; chosen anew where its predictions or the rule are new.
 
-        It is a function of the predictions of validation and of nothing else: all other tables are judged by it.
+        It is a function of the predictions of validation, the rule and nothing else: all other tables are judged by it.
         """
         val, path = self.run.predictions("val"), self.run.operating_point
-        if val.is_file() and path.is_file():
-            stored: Json = read_json(path)
-            return stored
         if not val.is_file():
             self.console.say("Predicting val for the operating point")
             self._predict(model, self._samples(self.experiment.stages[-1]).of_split("val"), val)
@@ -217,6 +229,10 @@ class Evaluator:
         if point is None:
             path.unlink(missing_ok=True)
             return None
+        if path.is_file():
+            stored: Json = read_json(path)
+            if all(stored.get(key) == point.get(key) for key in ("rule", "positive_class")):
+                return stored
         write_json(path, point)
         self.console.say(f"Operating point: threshold {point['threshold']:.4g}, kept in {path.name}")
         return point
