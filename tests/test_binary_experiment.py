@@ -15,6 +15,7 @@ from PIL import Image
 from cvlab.config import EvaluateConfig
 from cvlab.data.samples import SampleTable, new_table, read_samples, samples_csv
 from cvlab.data.source import Labels
+from cvlab.data.synthetic import emotion
 from cvlab.errors import ConfigError, DataError
 from cvlab.experiment import evaluate
 from cvlab.run_folder import RunFolder, read_json
@@ -109,6 +110,35 @@ def test_evaluating_test_alone_keeps_the_stored_point(run: RunFolder) -> None:
     evaluate(run, request(), split="test", folder=None)
     assert run.operating_point.read_text() == text
     assert run.predictions("val").is_file()
+
+
+@pytest.mark.tensorflow
+def test_another_rule_is_applied_to_the_stored_validation(run: RunFolder, tmp_path: Path) -> None:
+    edit_config(run, "threshold: youden", "threshold: 0.125")
+    folder = tmp_path / "others"
+    emotion.write(folder, identities=3, images_per_identity=8, image_size=32, domain=1)
+    for unknown in folder.iterdir():
+        if unknown.is_dir() and unknown.name not in ("happy", "anger"):
+            shutil.rmtree(unknown)
+    evaluate(run, request(), split=None, folder=folder)
+    assert read_json(run.operating_point)["threshold"] == 0.125
+    (name,) = [name for name in read_json(run.metrics) if name.startswith("data-")]
+    truth, score = truth_and_score(run, name)
+    binary = read_json(run.metrics)[name]["binary"]
+    assert binary["tp"]["value"] == int((truth & (score >= 0.125)).sum())
+
+
+@pytest.mark.tensorflow
+def test_other_data_with_near_duplicates_of_training_images_are_refused(run: RunFolder, tmp_path: Path) -> None:
+    table = read_samples(run.samples)
+    for label in ("happy", "anger"):
+        chosen = table.take((table.split == "train") & (table.targets["class"] == label))
+        (tmp_path / "copies" / label).mkdir(parents=True)
+        for number, path in enumerate(chosen.path[:4]):
+            darker = np.asarray(Image.open(path).convert("RGB")).astype(np.float64) * 0.95
+            Image.fromarray(darker.astype(np.uint8)).save(tmp_path / "copies" / label / f"new_person{number}_1.png")
+    with pytest.raises(DataError, match="near-duplicate stands in train of stage 'train'"):
+        evaluate(run, request(), split=None, folder=tmp_path / "copies")
 
 
 @pytest.mark.tensorflow

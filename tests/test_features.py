@@ -106,6 +106,33 @@ def test_features_are_read_back_by_the_next_run_with_another_head(
     assert len({*folder.glob("*.npy")} - before.keys()) == 1
 
 
+def test_the_name_of_features_holds_all_that_they_depend_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cvlab import features
+    from tests.test_models import network, stage
+
+    def name(net: Any, keys: list[tuple[str, str]], *made_with: str | int) -> str:
+        return features._name(net, keys, made_with)
+
+    net = network("covid_cnn", depth=2)
+    net.connect(stage(trainable="head"))
+    keys = [("a", ""), ("b", "flip")]
+    names = {name(net, keys, "CPU", 8), name(net, keys[:1], "CPU", 8), name(net, keys, "GPU", 8)}
+    names |= {name(net, [("a", ""), ("b", "")], "CPU", 8), name(net, keys, "CPU", 9)}
+    for weight in net.backbone.weights:
+        before = weight.numpy()
+        weight.assign(before + 1)
+        names.add(name(net, keys, "CPU", 8))
+        weight.assign(before)
+    other = network("covid_cnn", depth=2, preprocessing="tf")
+    other.backbone.set_weights(net.backbone.get_weights())
+    names.add(name(other, keys, "CPU", 8))
+    with monkeypatch.context() as patch:
+        patch.setattr(features, "DECODER_VERSION", -1)
+        names.add(name(net, keys, "CPU", 8))
+    assert len(names) == 7 + len(net.backbone.weights)
+    assert name(net, keys, "CPU", 8) in names
+
+
 def test_augmentation_rules_it_out_and_the_log_says_so(
     runs: tuple[Path, RunFolder, RunFolder, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

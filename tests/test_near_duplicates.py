@@ -157,6 +157,15 @@ def test_nothing_but_look_alikes_is_refused_with_what_to_do(monkeypatch: pytest.
     assert len(pairs(find_near(looks(words[:40]), DISTANCE))) == 40 * 39 // 2
 
 
+def test_pairs_are_counted_once_however_many_parts_they_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near_duplicates, "MOST_PAIRS", 66)
+    alike = looks(np.full((12, 4), 7, dtype=np.uint64))
+    assert len(pairs(find_near(alike, 3))) == 66
+    monkeypatch.setattr(near_duplicates, "MOST_PAIRS", 65)
+    with pytest.raises(DataError, match="more than 65 pairs of 12 images"):
+        find_near(alike, 3)
+
+
 def test_no_images_and_one_image_have_no_pairs() -> None:
     words = np.ones((1, 4), dtype=np.uint64)
     assert find_near(looks(words), DISTANCE) == find_near(looks(words[:0]), DISTANCE) == {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from cvlab.config import ModelConfig
 from cvlab.config_file import load_experiment
+from cvlab.errors import ConfigError
 from cvlab.models.backbones import NETWORKS
 from tests.config_fixture import changed, problems_of
 from tests.test_models import images, network, stage
@@ -251,6 +253,35 @@ def test_efficientnet_from_a_path_gives_what_keras_gives_with_imagenet(
     deviation.scale = 1.0
     assert np.isfinite(expected).all()
     assert np.abs(np.asarray(backbone(photographs, training=False)) - expected).max() > 0.01 * np.abs(expected).max()
+
+
+@pytest.mark.tensorflow
+def test_an_efficientnet_that_was_not_built_for_imagenet_is_refused(tmp_path: Path) -> None:
+    import keras
+
+    from cvlab.models import pretrained
+
+    keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3)).save_weights(
+        tmp_path / "w.weights.h5"
+    )
+    config = pretrained.Config(network="EfficientNetB0", weights=str(tmp_path / "w.weights.h5"))
+    x = keras.Input((32, 32, 3))
+    backbone = keras.Model(x, pretrained.backbone(x, config))
+    with pytest.raises(ConfigError, match="not built for ImageNet weights"):
+        pretrained.load_pretrained(backbone, config)
+
+
+def test_a_checkpoint_of_a_run_is_no_file_of_weights(tmp_path: Path) -> None:
+    """The gate would not know what it was trained on."""
+    from cvlab.models.network import find_weights
+    from cvlab.models.pretrained import Config
+
+    with zipfile.ZipFile(tmp_path / "best.keras", "w") as archive:
+        archive.writestr("cvlab_state.json", "{}")
+    with pytest.raises(ConfigError, match=r"model\.init_from=RUN_DIR"):
+        find_weights(Config(network="MobileNet", weights=str(tmp_path / "best.keras")), image_size=(32, 32))
+    with pytest.raises(ConfigError, match="there is no such file"):
+        find_weights(Config(network="MobileNet", weights=str(tmp_path / "none.keras")), image_size=(32, 32))
 
 
 @pytest.mark.tensorflow

@@ -17,6 +17,7 @@ from cvlab.data.samples import CLASS, MASK, SPLITS
 from cvlab.data.stage_audit import NAME_AND_NUMBER, StageAudit, pair_text
 from cvlab.errors import counted, listing
 from cvlab.initial import build_tasks, samples_before
+from cvlab.tasks.task import Task
 from cvlab.text import printable
 
 SHOWN = 30
@@ -36,9 +37,14 @@ def audit_data(config: Path, overrides: Sequence[str], console: Console) -> tupl
     experiment = load_experiment(config, overrides)
     stops: list[str] = []
     sources = load_sources(experiment, stops=stops)
+    tasks: list[Task] = []
     with noted_in(stops):
-        build_tasks(experiment, [source.labels for source in sources])
+        tasks = build_tasks(experiment, [source.labels for source in sources])
     data = audit(experiment, sources, console, stops, before=samples_before(experiment))
+    table = data.stages[-1].samples.table
+    if tasks and table.split[0]:
+        with noted_in(stops):
+            tasks[-1].check_evaluation(experiment.evaluate, table)
     leaks = _list("Groups, ids and pictures that cross splits or stages", map(str, data.leaks))
     return "\n\n".join([*map(_stage, data.stages), leaks, _verdict(stops)]), not stops
 

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvlab import checkpoint, registry
-from cvlab.config import Experiment, StageConfig
+from cvlab.config import DataConfig, Experiment, StageConfig
 from cvlab.config_values import Transform
 from cvlab.console import Console
 from cvlab.data.audit import find_leaks
 from cvlab.data.augment import Augmenter
-from cvlab.data.decoded import DecodedSamples, cache_dir, decode_all
+from cvlab.data.cache import ImageCache
+from cvlab.data.decoded import DecodedSamples, cache_dir, decode_all, open_images
 from cvlab.data.findings import report_groups, report_unreadable
 from cvlab.data.fingerprint import content_hashes
+from cvlab.data.near_duplicates import FREQUENCIES, Near, find_near, looks_of
 from cvlab.data.pipeline import own_errors
 from cvlab.data.pool import decode_source
 from cvlab.data.samples import by_stage, read_samples, text_column
@@ -25,6 +27,7 @@ from cvlab.errors import DataError, RunFolderError, counted, listing
 from cvlab.evaluation_pictures import PictureBook
 from cvlab.evaluation_uncertainty import UncertaintyStep, check_injection, without_injection
 from cvlab.initial import build_tasks, samples_before
+from cvlab.metrics.uncertainty import INJECTION
 from cvlab.run_folder import Json, RunFolder, read_json, write_json, write_text
 from cvlab.tasks.task import Task
 
@@ -78,6 +81,9 @@ class Evaluator:
         point = self._operating_point(model)
         if "val" in wanted and not self.task.is_counted_at(point):
             self._predict_split(model, samples, "val", point)
+            # What it reaches on validation is counted at the threshold itself.
+            self.run.operating_point.unlink(missing_ok=True)
+            point = self._operating_point(model)
         for split in wanted:
             if split != "val":
                 self._predict_split(model, samples, split, point)
@@ -120,19 +126,20 @@ class Evaluator:
         report_unreadable(unreadable, len(source.table), warnings)
         notes = [*source.notes, *warnings]
         report_groups(source, notes)
-        for note in notes:
-            self.console.say(f"Note: {note}")
         table = table.with_columns(split=text_column(["test"] * len(table)))
         # Variants of an image are no other images.
         stages = [*by_stage(read_samples(self.run.samples).originals()), table]
         before = [earlier.originals() for earlier in samples_before(self.experiment, self.run)]
-        found = find_leaks(stages, before=before)
+        near: list[Near] = [*[{}] * (len(stages) - 1), self._near(cache, config, notes)]
+        found = find_leaks(stages, before=before, near=near)
         leaks = [leak for leak in found if leak.stage == name]
         if leaks:
             raise DataError(
                 f"{folder}: the run was trained on, or chosen by, some of these ({counted(len(leaks), 'leak')}):\n"
                 f"{listing([str(leak) for leak in leaks])}\nTake these images out, or evaluate other data."
             )
+        for note in notes:
+            self.console.say(f"Note: {note}")
         path = self.run.predictions(name)
         samples = DecodedSamples.of(table, cache)
         model = checkpoint.load_model(self._best())
@@ -143,6 +150,18 @@ class Evaluator:
         stage = self.experiment.stages[-1]
         self._uncertainty(model, {name: samples}, lambda: self._samples(stage).of_split("val"))
         return path
+
+    def _near(self, cache: ImageCache, config: DataConfig, notes: list[str]) -> Near:
+        """Finds which of other data's images look like those of the run."""
+        if config.near_duplicate_distance is None or min(config.image_size) < FREQUENCIES:
+            return {}
+        stages = zip(by_stage(read_samples(self.run.samples)), self.experiment.stages, strict=True)
+        try:
+            own = [looks_of(open_images(table, stage.data, self.console)) for table, stage in stages]
+        except DataError as error:
+            notes.append(f"Near-duplicates of the run's images were not looked for: {error}")
+            return {}
+        return find_near(looks_of(cache).with_others(own), config.near_duplicate_distance)
 
     def _best(self) -> Path:
         if self.run.best.is_file():
@@ -223,22 +242,25 @@ class Evaluator:
                 self._predict(model, chosen, self.run.predictions(split, moment=f"{stage.name}-after"), task=task)
 
     def _operating_point(self, model: keras.Model) -> Json | None:
-        """Returns what was chosen on validation; chosen anew only where its predictions are new or missing.
+        """Returns what was chosen on validation; chosen anew where its predictions or the rule are new.
 
-        It is a function of the predictions of validation and of nothing else: all other tables are judged by it.
+        It is a function of the predictions of validation, the rule and nothing else: all other tables are judged by it.
         """
         val, path = self.run.predictions("val"), self.run.operating_point
-        if val.is_file() and path.is_file():
-            return without_injection(read_json(path))
         if not val.is_file():
             self.console.say("Predicting val for the operating point")
             self._predict(model, self._samples(self.experiment.stages[-1]).of_split("val"), val)
         point = self.task.operating_point(val, self.experiment.evaluate)
-        if point is None:
+        stored: Json = read_json(path) if path.is_file() else {}
+        if point is not None and all(stored.get(key) == point.get(key) for key in ("rule", "positive_class")):
+            return without_injection(stored)
+        kept = {key: value for key, value in stored.items() if key == INJECTION}
+        if point is None and not kept:
             path.unlink(missing_ok=True)
             return None
-        write_json(path, point)
-        self.console.say(f"Operating point: threshold {point['threshold']:.4g}, kept in {path.name}")
+        write_json(path, {**(point or {}), **kept})
+        if point is not None:
+            self.console.say(f"Operating point: threshold {point['threshold']:.4g}, kept in {path.name}")
         return point
 
     def _uncertainty(

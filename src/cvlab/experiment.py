@@ -145,7 +145,7 @@ def _carry_out(
         if not run.initial.is_file():
             model = networks[0].connect(experiment.stages[0])
             checkpoint.save_inference(run.initial, model, {"weights": weights})
-        write_json(run.model, _model_json(networks, experiment))
+        write_json(run.model, {**_model_json(networks, experiment), "weights": weights})
         if state.has_begun:
             weights = f"those of the last save; the run began with {weights}"
         model = networks[state.stage].connect(experiment.stages[state.stage])

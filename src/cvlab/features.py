@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cvlab.console import Console
+from cvlab.data.cache import DECODER_VERSION
 from cvlab.data.cache_folder import building_in, check_space
 from cvlab.data.decoded import DecodedSamples
 from cvlab.models.network import Network
@@ -56,6 +57,7 @@ def compute_features(
     samples: DecodedSamples,
     *,
     batch_size: int,
+    machine: Sequence[str],
     folder: Path,
     console: Console,
 ) -> Features:
@@ -69,6 +71,7 @@ def compute_features(
         extractor: The model from images to features.
         samples: The samples; one that stands there several times is computed once.
         batch_size: How many images are computed at once.
+        machine: What it is computed on, in words: other devices give other last digits.
         folder: The folder that holds all caches.
         console: For the progress.
 
@@ -79,13 +82,15 @@ def compute_features(
     known = sorted(set(keys))
     first = {key: row for row, key in reversed([*enumerate(keys)])}
     shape = (len(known), *extractor.output_shape[1:])
-    path = folder.absolute() / "features" / f"{_name(network, known, batch_size)}.npy"
+    path = folder.absolute() / "features" / f"{_name(network, known, [*machine, batch_size])}.npy"
     values = _open(path, shape)
     if values is None:
         needed = int(np.prod(shape)) * 4
         with building_in(path, WHAT, needed=needed, console=console):
             values = _open(path, shape)  # Another process may have computed them meanwhile.
             if values is None:
+                for abandoned in path.parent.glob(f".{path.stem}-*.tmp.npy"):
+                    abandoned.unlink()
                 check_space(path, WHAT, needed=needed)
                 different = samples.take(np.array([first[key] for key in known]))
                 _write(path, shape, extractor, different, batch_size, console)
@@ -97,7 +102,7 @@ def _keys(samples: DecodedSamples) -> list[tuple[str, str]]:
     return [*zip(samples.table.pixels, samples.table.variant.tolist(), strict=True)]
 
 
-def _name(network: Network, keys: Sequence[tuple[str, str]], batch_size: int) -> str:
+def _name(network: Network, keys: Sequence[tuple[str, str]], made_with: Sequence[str | int]) -> str:
     """The key of a set of features: everything that they depend on."""
     import keras
 
@@ -106,8 +111,9 @@ def _name(network: Network, keys: Sequence[tuple[str, str]], batch_size: int) ->
         weights.update(str(value.shape).encode() + np.ascontiguousarray(value).tobytes())
     settings = network.config.model_dump(mode="json", exclude=_NOT_OF_THE_BACKBONE)
     backend = keras.backend.backend()
-    made_by = [keras.version(), backend, version(backend), keras.config.dtype_policy().name]
-    parts = [FEATURES_VERSION, settings, network.image_size, weights.hexdigest(), made_by, batch_size, keys]
+    made_by = [keras.version(), backend, version(backend), keras.config.dtype_policy().name, *made_with]
+    versions = [FEATURES_VERSION, DECODER_VERSION]
+    parts = [versions, settings, network.image_size, weights.hexdigest(), made_by, keys]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

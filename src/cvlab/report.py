@@ -109,6 +109,8 @@ def _what_was_run(record: RunRecord) -> list[str]:
     model = config.get("model") or {}
     rows = [
         ["model", f"{md(model.get('network') or model.get('name'))}, {record.model.get('total', 0):,} parameters"],
+        *([["weights", md(record.model["weights"])]] if record.model.get("weights") else []),
+        ["preprocessing", md(model.get("preprocessing"))],
         *_task_rows(record),
         *_data_rows(config),
         ["precision", md(environment.get("precision"))],

@@ -21,6 +21,7 @@ from cvlab.data.sampling import Sampler
 from cvlab.errors import CvlabError, Interrupted
 from cvlab.features import compute_features
 from cvlab.models.network import BACKBONE, Network, parameter_counts
+from cvlab.models.pretrained_weights import NO_WEIGHTS
 from cvlab.progress import EpochProgress
 from cvlab.run_folder import RunFolder, atomic_path, read_json, write_json
 from cvlab.runtime import Machine
@@ -167,8 +168,14 @@ class TrainingRun:
 
     def _caches_features(self, network: Network, stage: StageConfig) -> bool:
         """Whether the features of the backbone are computed once; says why not where they could be."""
-        one_output = network.has_vector_features
-        if not network.backbone_is_frozen or not one_output or not self.experiment.train.cache_features:
+        if not network.backbone_is_frozen:
+            return False
+        if not self._is_pretrained(stage):
+            self.console.warn(
+                f"Stage '{stage.name}' freezes a backbone with new, random weights: only the head can learn, from "
+                "features that nobody has trained."
+            )
+        if not self.experiment.train.cache_features or not network.has_vector_features:
             return False
         if stage.augment:
             self.console.say(
@@ -183,6 +190,13 @@ class TrainingRun:
         )
         return True
 
+    def _is_pretrained(self, stage: StageConfig) -> bool:
+        """Whether the backbone has learned anything before a stage."""
+        model = self.experiment.model
+        weights = getattr(model, "weights", NO_WEIGHTS) != NO_WEIGHTS or model.init_from is not None
+        earlier = self.experiment.stages[: self.experiment.stages.index(stage)]
+        return weights or any(before.trainable != "head" for before in earlier)
+
     def _over_features(self, parts: StageParts, network: Network, number: int) -> StageParts:
         """Puts the features of the frozen backbone in the place of the images, and the head in that of the network."""
         stage, samples = self.experiment.stages[number], self.data.stages[number].samples
@@ -193,6 +207,7 @@ class TrainingRun:
             extractor,
             samples.take(np.flatnonzero(np.isin(samples.table.split, ["train", "val"]))),
             batch_size=stage.batch_size,
+            machine=[self.machine.device, f"deterministic: {self.experiment.train.deterministic}"],
             folder=cache_dir(stage.data),
             console=self.console,
         )

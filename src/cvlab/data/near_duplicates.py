@@ -143,21 +143,29 @@ def _pairs(words: Words, most: int) -> Iterator[tuple[int, int, int]]:
     count = len(words)
     found = np.empty(0, dtype=np.int64)
     for codes in _parts(words, most):
-        of_part, number = [found], len(found)
+        of_part, held = [found], 0
         for one, two in _equal(codes):
             near = _differing(words, one, two) <= most
             low, high = np.minimum(one[near], two[near]), np.maximum(one[near], two[near])
             of_part.append(low * count + high)
-            number += len(low)
-            if number > MOST_PAIRS:
-                raise DataError(
-                    f"data.near_duplicate_distance: more than {MOST_PAIRS:,} pairs of {count:,} images differ in at "
-                    f"most {most} bits: these images are too alike for it (frames of a film, slices of a scan?). "
-                    "Lower it, or compare no images with `data.near_duplicate_distance=null`."
-                )
-        found = np.unique(np.concatenate(of_part))
+            held += len(low)
+            if held > MOST_PAIRS:  # Most of them may be known from other parts.
+                of_part, held = [_counted(of_part, count, most)], 0
+        found = _counted(of_part, count, most)
     one, two = np.divmod(found, max(count, 1))
     yield from zip(one.tolist(), two.tolist(), _differing(words, one, two).tolist(), strict=True)
+
+
+def _counted(pairs: Sequence[Indices], count: int, most: int) -> Indices:
+    """Returns each pair once; refuses more than there is sense in."""
+    found = np.unique(np.concatenate(pairs))
+    if len(found) > MOST_PAIRS:
+        raise DataError(
+            f"data.near_duplicate_distance: more than {MOST_PAIRS:,} pairs of {count:,} images differ in at most {most}"
+            " bits: these images are too alike for it (frames of a film, slices of a scan?). Lower it, or compare no "
+            "images with `data.near_duplicate_distance=null`."
+        )
+    return found
 
 
 def _parts(words: Words, most: int) -> list[Indices]:

@@ -57,7 +57,9 @@ def read_pool(
     if config.near_duplicate_distance is None or min(config.image_size) < FREQUENCIES:
         return Pool(table, source, cache, bad, None, {})
     looks = looks_of(cache)
-    near = find_near(looks.with_others(earlier), config.near_duplicate_distance)
+    near: Near = {}
+    with noted_in(stops):
+        near = find_near(looks.with_others(earlier), config.near_duplicate_distance)
     earlier.append(looks)
     return Pool(table, source, cache, bad, looks, near)
 

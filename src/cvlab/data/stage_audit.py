@@ -217,10 +217,15 @@ def _near_pairs(table: SampleTable, near: Near) -> list[Pair]:
 
 
 def _persons(table: SampleTable, config: DataConfig) -> list[str]:
-    """Names the files' names without their numbers, where they look like persons and stand in several splits."""
+    """Names the files' names without their numbers, where they look like persons and stand in several splits.
+
+    Files that the pattern for groups fits are known.
+    """
     pattern = re.compile(NAME_AND_NUMBER)
+    if config.split.group_pattern is not None:
+        table = table.take(table.group == table.sample_id)
     one_file_a_group = len({*table.group}) == len({*table.path}) == len({*zip(table.group, table.path, strict=True)})
-    if config.split.group_pattern is not None or not one_file_a_group:
+    if not one_file_a_group:
         return []
     rows_of: dict[str, list[int]] = defaultdict(list)
     for row, path in enumerate(table.path):

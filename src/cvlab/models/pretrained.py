@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator
@@ -19,6 +20,7 @@ from cvlab.models.head import HeadLayer, Pooling, head_layers
 from cvlab.models.imagenet import imagenet_file
 from cvlab.models.preprocessing import IMAGENET_DEVIATION
 from cvlab.models.pretrained_weights import IMAGENET, NO_WEIGHTS
+from cvlab.models.weight_files import is_checkpoint_of_a_run
 
 if TYPE_CHECKING:
     import keras
@@ -208,6 +210,13 @@ def find_weights(config: PretrainedConfig, image_size: tuple[int, int]) -> None:
         imagenet_file(config.network_name, image_size)
     elif config.weights != NO_WEIGHTS and not os.path.isfile(config.weights):
         raise ConfigError([f"model.weights: {config.weights}: there is no such file."])
+    elif is_checkpoint_of_a_run(Path(config.weights)):
+        raise ConfigError(
+            [
+                f"model.weights: {config.weights}: is the checkpoint of a run, which was trained on images that must "
+                "not be judged by now. Name the run instead, so that they are known: model.init_from=RUN_DIR."
+            ]
+        )
 
 
 def load_pretrained(backbone: keras.Model, config: PretrainedConfig) -> str | None:

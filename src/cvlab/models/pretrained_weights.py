@@ -6,7 +6,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cvlab.errors import ConfigError, counted
 from cvlab.models.imagenet import file_digest, imagenet_file
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 
 NO_WEIGHTS = "none"
 IMAGENET = "imagenet"
+# The layer of EfficientNet that has the statistics of its images.
+NORMALIZATION = "normalization"
+SHOWN_SHAPES = 4
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,7 @@ def _fill(backbone: keras.Model, network: str, stored: Sequence[StoredNetwork]) 
         misfit = _first_misfit(wanted, candidate.layers)
         if misfit is None:
             values = [[read_array(array) for array in candidate.layers[slot.key].arrays] for slot in wanted]
+            _check_statistics(wanted, values, network)
             for slot, arrays in zip(wanted, values, strict=True):
                 for variable, array in zip(slot.variables, arrays, strict=True):
                     variable.assign(array)
@@ -86,6 +93,17 @@ def _fill(backbone: keras.Model, network: str, stored: Sequence[StoredNetwork]) 
         misfits.append(misfit)
     _, message = max(misfits, key=lambda misfit: misfit[0])
     raise UnreadableWeights(f"does not fit {network}: {message}")
+
+
+def _check_statistics(wanted: Sequence[Slot], values: Sequence[Sequence[NDArray[Any]]], network: str) -> None:
+    """Refuses EfficientNets that were built with `weights=None`: they scale their images in another way."""
+    for slot, arrays in zip(wanted, values, strict=True):
+        normalizes = slot.name.startswith(NORMALIZATION) and arrays[0].shape == (3,)
+        if normalizes and np.all(arrays[0] == 0) and np.all(arrays[1] == 1):
+            raise UnreadableWeights(
+                f"holds a {network} that was not built for ImageNet weights (its layer '{slot.name}' has mean 0 and "
+                "variance 1), and would get images of another scale here"
+            )
 
 
 def _first_misfit(wanted: Sequence[Slot], stored: Mapping[str | int, StoredLayer]) -> tuple[int, str] | None:
@@ -102,7 +120,10 @@ def _first_misfit(wanted: Sequence[Slot], stored: Mapping[str | int, StoredLayer
 
 
 def _shapes(shapes: Sequence[tuple[int, ...]]) -> str:
-    return f"the shapes {', '.join(map(str, shapes))}" if len(shapes) > 1 else f"the shape {shapes[0]}"
+    if len(shapes) == 1:
+        return f"the shape {shapes[0]}"
+    more = f" and {len(shapes) - SHOWN_SHAPES} more" if len(shapes) > SHOWN_SHAPES else ""
+    return f"the shapes {', '.join(map(str, shapes[:SHOWN_SHAPES]))}{more}"
 
 
 def _slots_in_order(backbone: keras.Model) -> Iterator[Slot]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import h5py
 
 MEMBER = "model.weights.h5"
+# What the checkpoint of a run of cvlab holds besides.
+RUN_STATE = "cvlab_state.json"
 HDF5, ZIP, PICKLE = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", re.compile(rb"\x80[\x02-\x05]")
 EXPECTED = "expected weights that Keras saved (.weights.h5, .h5 or .keras)"
 
@@ -78,6 +80,15 @@ def open_weights(path: Path) -> Iterator[h5py.File]:
         raise UnreadableWeights(f"is missing, damaged or cut short ({error})") from error
     with opened:
         yield opened
+
+
+def is_checkpoint_of_a_run(path: Path) -> bool:
+    """Whether a file is a checkpoint of a run, whose training samples the gate must know of."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return RUN_STATE in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _member(path: Path) -> bytes:
