@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cvlab.console import Console
-from cvlab.data.cache import DECODER_VERSION
+from cvlab.data.cache import IMAGES
 from cvlab.data.cache_folder import building_in, check_space
 from cvlab.data.decoded import DecodedSamples
 from cvlab.models.network import Network
@@ -112,7 +112,7 @@ def _name(network: Network, keys: Sequence[tuple[str, str]], made_with: Sequence
     settings = network.config.model_dump(mode="json", exclude=_NOT_OF_THE_BACKBONE)
     backend = keras.backend.backend()
     made_by = [keras.version(), backend, version(backend), keras.config.dtype_policy().name, *made_with]
-    versions = [FEATURES_VERSION, DECODER_VERSION]
+    versions = [FEATURES_VERSION, IMAGES.version]
     parts = [versions, settings, network.image_size, weights.hexdigest(), made_by, keys]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
