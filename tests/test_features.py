@@ -109,6 +109,7 @@ def test_features_are_read_back_by_the_next_run_with_another_head(
 
 def test_the_name_of_features_holds_all_that_they_depend_on(monkeypatch: pytest.MonkeyPatch) -> None:
     from cvlab import features
+    from cvlab.data.cache import IMAGES
     from tests.test_models import network, stage
 
     def name(net: Any, keys: list[tuple[str, str]], *made_with: str | int) -> str:
@@ -128,7 +129,7 @@ def test_the_name_of_features_holds_all_that_they_depend_on(monkeypatch: pytest.
     other.backbone.set_weights(net.backbone.get_weights())
     names.add(name(other, keys, "CPU", 8))
     with monkeypatch.context() as patch:
-        patch.setattr(features, "IMAGES", replace(features.IMAGES, version=-1))
+        patch.setattr(features, "IMAGES", replace(IMAGES, version=-1))
         names.add(name(net, keys, "CPU", 8))
     assert len(names) == 7 + len(net.backbone.weights)
     assert name(net, keys, "CPU", 8) in names
