@@ -148,13 +148,16 @@ def _read_point(record: RunRecord, predictions: Predictions) -> MaskThreshold | 
 def _results(metrics: dict[str, Metrics], shown: str, structure: str) -> list[str]:
     splits = [split for split in metrics if split not in TRAINED_ON]
     nothing = metrics[shown]["predict_nothing"]
+    # Where every image is a group of its own, a mean over groups is that over images under another name.
+    grouped = len(metrics[shown]["by_group"]) < metrics[shown]["samples"]
+    labels = {name: label for name, label in LABELS.items() if grouped or "group" not in name}
     rows = [
         [
             label,
             *(_cell(name, metrics[split][name]) for split in splits),
             _short(nothing[name], _cell(name, nothing[name])),
         ]
-        for name, label in _named(LABELS, structure).items()
+        for name, label in _named(labels, structure).items()
     ]
     head = ["metric", *map(md, splits), f"predicting nothing ({md(shown)})"]
     blocks = [table(head, rows), EXPLAINED]
