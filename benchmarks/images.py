@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from cvlab.data.decode import EXTENSIONS
+from cvlab.data.image_file import EXTENSIONS
 from cvlab.data.synthetic import emotion
 
 # Rotation, shift and flip, as the emotion experiments have them.

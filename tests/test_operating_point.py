@@ -190,7 +190,9 @@ def test_a_threshold_never_reads_as_0_or_1() -> None:
     ]  # fmt: skip
 
 
-FORMS = "a number above 0 and below 1, 'youden', 'f1', {sensitivity: S} or {specificity: S} with 0 < S <= 1"
+FORMS = (
+    "a number above 0 and below 1, 'youden', 'f1', 'dice' (masks), {sensitivity: S} or {specificity: S} with 0 < S <= 1"
+)
 
 
 @pytest.mark.parametrize("threshold", ["0.25", "youden", "f1", "{sensitivity: 0.95}", "{specificity: 1}"])

@@ -152,7 +152,7 @@ def test_the_same_files_give_the_same_bytes(run: RunFolder, tmp_path: Path) -> N
 
 
 def test_what_must_not_be_overlooked_stands_first(small: RunFolder) -> None:
-    edit(small.data, synthetic=True, leaks=["group <b>x</b>\nin train and val", "image 2"])
+    edit(small.data, synthetic=True, allow_leakage=True, leaks=["group <b>x</b>\nin train and val", "image 2"])
     edit(small.status, status="failed", reason="the loss is no number")
     title, note, red, state, *_ = write_report(small).read_text().split("\n\n")
     assert title == "# SYNTHETIC SAMPLE DATA: vgg_emotion_tune 20250102-030405"
@@ -254,7 +254,11 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
         ("config.yaml", "a: [", "cannot be read as YAML"),
         ("config.yaml", "- a\n", "expected a mapping"),
         ("config.yaml", "task: {name: clasification}\n", "received 'clasification'; did you mean 'classification'?"),
-        ("config.yaml", "name: x\n", "task.name: expected one of 'classification', 'regression', received None"),
+        (
+            "config.yaml",
+            "name: x\n",
+            "task.name: expected one of 'classification', 'regression', 'segmentation', received None",
+        ),
     ],
 )
 def test_damaged_files_are_named(small: RunFolder, name: str, content: str, message: str) -> None:
