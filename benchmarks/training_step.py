@@ -17,6 +17,7 @@ SIZE, SMALL = 128, 32
 PRECISIONS = ("mixed_bfloat16", "float32")
 TABLES = ("loop", "layers", "step", "tried")
 CONFIGS = {"vggnet": "vgg", "alexnet": "alexnet", "mobilenet": "mobilenet"}
+U_NET = "unet_vgg16"  # in the table `loop` only, on drawn slices with masks
 RATIOS = ("ratio", "smallest .. largest", "by processor time")
 
 # A name, what differs from the step as it is, and what differs in the environment.
@@ -113,6 +114,19 @@ def loop_settings(network: str, folder: Path, scratch: Path, *, epochs: int, bat
     overrides += [f"train.batch_size={batch_size}", f"stages.0.epochs={epochs}"]
     overrides += ["data.image_size=[32, 32]", "model.width=0.25"] if smoke else []
     config = measure.ROOT / "configs" / f"{CONFIGS[network]}_emotion.yaml"
+    return {"what": "loop", "config": str(config), "overrides": overrides, "runs": str(scratch / "runs")}
+
+
+def u_net_settings(scratch: Path, *, epochs: int, batch_size: int, smoke: bool) -> Any:
+    """The loop of a U-Net on drawn slices with masks, read as TIFF and decoded before the first epoch."""
+    from cvlab.data.synthetic import brain
+
+    size = SMALL if smoke else SIZE
+    brain.write(scratch / "kaggle_3m", identities=12 if smoke else 32, images_per_identity=8, image_size=2 * size)
+    overrides = [f"data.root={scratch / 'kaggle_3m'}", f"data.image_size=[{size}, {size}]", "model.weights=none"]
+    overrides += [f"train.batch_size={batch_size}", f"stages.0.epochs={epochs}"]
+    overrides += ["model.decoder_filters=[8, 8, 8, 8]"] if smoke else []
+    config = measure.ROOT / "configs" / f"{U_NET}_lgg.yaml"
     return {"what": "loop", "config": str(config), "overrides": overrides, "runs": str(scratch / "runs")}
 
 
@@ -213,12 +227,14 @@ def main() -> None:
     images.add_argument(parser)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--precision", default="mixed_bfloat16", choices=PRECISIONS)
-    parser.add_argument("--networks", nargs="+", default=["vggnet"], choices=tuple(CONFIGS))
+    parser.add_argument("--networks", nargs="+", default=["vggnet"], choices=(*CONFIGS, U_NET))
     parser.add_argument("--tables", nargs="+", default=list(TABLES), choices=TABLES)
     arguments = parser.parse_args()
     if arguments.side:
         serve(arguments.side)
         return
+    if U_NET in arguments.networks and arguments.tables != ["loop"]:
+        parser.error(f"{U_NET} is measured with `--tables loop` only")
     measure.show(f"{measure.machine()}\nBatches of {arguments.batch_size}.\n")
     for name in arguments.tables:
         measure.show(TABLE[name](arguments) + "\n")
@@ -228,14 +244,10 @@ def loop_table(arguments: Any) -> str:
     with measure.scratch() as scratch:
         folder = images.image_folder(arguments.data, scratch, identities=10 if arguments.smoke else 80)
         rows = []
+        common = {"epochs": arguments.repeats + 1, "batch_size": arguments.batch_size, "smoke": arguments.smoke}
         for name in arguments.networks:
-            settings = loop_settings(
-                name,
-                folder,
-                scratch,
-                epochs=arguments.repeats + 1,
-                batch_size=arguments.batch_size,
-                smoke=arguments.smoke,
+            settings = (
+                u_net_settings(scratch, **common) if name == U_NET else loop_settings(name, folder, scratch, **common)
             )
             found = measure.once(MODULE, settings)
             rows.append([name, *measure.Comparison(found["bare"], found["cvlab"]).cells()])
