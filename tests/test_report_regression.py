@@ -20,7 +20,8 @@ from cvlab.errors import RunFolderError
 from cvlab.metrics.regression import RegressionPredictions, read_predictions
 from cvlab.plots import new_figure
 from cvlab.report import write_report
-from cvlab.report_regression import Figure, _plane
+from cvlab.report_parts import Figure
+from cvlab.report_regression import _plane
 from cvlab.run_folder import RunFolder, read_json, write_json, write_text
 from tests.regression_run_fixture import fake_history, fake_regression_run, write_table
 from tests.run_fixture import fake_scores, fake_targets, write_predictions

@@ -255,7 +255,7 @@ def test_an_earlier_stage_has_its_results_and_curves(run: RunFolder) -> None:
     blocks = stage_results(read_record(run), "train")
     found = cells(blocks)
     p = read_predictions(run.predictions("test", moment="train-after"))
-    assert found["Dice, pooled over all pixels"][0] == f"{float(p.counts.pooled().dice()[0]):.3f}"
+    assert found["Dice, pooled over all pixels"][1] == f"{float(p.counts.pooled().dice()[0]):.3f}"
     assert "![Dice by epoch](plots/train_curve_dice.png)" in blocks
     assert (run.plots / "train_curve_dice.png").is_file()
 

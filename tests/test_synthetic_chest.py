@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,7 +97,8 @@ def test_same_seed_gives_the_same_bytes_and_a_larger_set_holds_the_smaller(modul
 
 
 def test_another_seed_or_domain_draws_other_films_and_other_patients(tmp_path: Path) -> None:
-    for name, settings in {"a": {}, "seed": {"seed": 1}, "domain": {"domain": 1}}.items():
+    changes: dict[str, dict[str, Any]] = {"a": {}, "seed": {"seed": 1}, "domain": {"domain": 1}}
+    for name, settings in changes.items():
         chest.write(tmp_path / name, identities=4, images_per_identity=2, image_size=40, **settings)
     pictures = [{path.read_bytes() for path in films(tmp_path / name)} for name in ("a", "seed", "domain")]
     assert len(set.union(*pictures)) == 24
@@ -192,8 +194,9 @@ def test_a_large_film_shows_what_a_small_one_shows() -> None:
      ("domain", True)],
 )  # fmt: skip
 def test_a_wrong_setting_is_refused_before_anything_is_written(tmp_path: Path, setting: str, value: int) -> None:
+    settings: dict[str, Any] = {setting: value}
     with pytest.raises(DataError, match=rf"`{setting}` must be .*Received: {re.escape(repr(value))}"):
-        chest.write(tmp_path / "set", **{setting: value})
+        chest.write(tmp_path / "set", **settings)
     assert not list(tmp_path.iterdir())
 
 

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cvlab import checkpoint, registry
-from cvlab.config import DataConfig, Experiment, StageConfig
+from cvlab import checkpoint
+from cvlab.config import Experiment, StageConfig
 from cvlab.config_values import Transform
 from cvlab.console import Console
-from cvlab.data.audit import find_leaks
 from cvlab.data.augment import Augmenter
-from cvlab.data.cache import ImageCache
-from cvlab.data.decoded import DecodedSamples, cache_dir, decode_all, open_images
-from cvlab.data.findings import report_groups, report_unreadable
+from cvlab.data.decoded import DecodedSamples, cache_dir, decode_all
 from cvlab.data.fingerprint import content_hashes
-from cvlab.data.near_duplicates import FREQUENCIES, Near, find_near, looks_of
 from cvlab.data.pipeline import own_errors
-from cvlab.data.pool import decode_source
-from cvlab.data.samples import by_stage, read_samples, text_column
-from cvlab.data.source import Labels, LoadedSource
+from cvlab.data.samples import read_samples
+from cvlab.data.source import Labels
 from cvlab.errors import DataError, RunFolderError, counted, listing
 from cvlab.evaluation_pictures import PictureBook
 from cvlab.evaluation_uncertainty import UncertaintyStep, check_injection, without_injection
-from cvlab.initial import build_tasks, samples_before
+from cvlab.initial import build_tasks
 from cvlab.metrics.uncertainty import INJECTION
+from cvlab.other_data import open_other_data
 from cvlab.run_folder import Json, RunFolder, read_json, write_json, write_text
 from cvlab.tasks.task import Task
 
@@ -75,15 +70,12 @@ class Evaluator:
         if missing:
             raise DataError(f"--split: this run has no {missing[0]} split; it has {', '.join(samples.splits)}.")
         wanted = [split for split in samples.splits if splits is None or split in splits]
+        if splits is not None:
+            self._check_threshold()
         if "val" in wanted:
             self.run.operating_point.unlink(missing_ok=True)
-            self._predict_split(model, samples, "val", None)
+            self._predict_validation(model, samples)
         point = self._operating_point(model)
-        if "val" in wanted and not self.task.is_counted_at(point):
-            self._predict_split(model, samples, "val", point)
-            # What it reaches on validation is counted at the threshold itself.
-            self.run.operating_point.unlink(missing_ok=True)
-            point = self._operating_point(model)
         for split in wanted:
             if split != "val":
                 self._predict_split(model, samples, split, point)
@@ -97,11 +89,19 @@ class Evaluator:
         held_out = {split: samples.of_split(split) for split in wanted if split != "train"}
         self._uncertainty(model, held_out, lambda: samples.of_split("val"))
 
+    def _predict_validation(self, model: keras.Model, samples: DecodedSamples) -> None:
+        """Predicts validation; where tables are counted at the threshold, once more at that which is chosen by it."""
+        self._predict_split(model, samples, "val", None)
+        if self.task.counts_at_threshold:
+            point = self.task.operating_point(self.run.predictions("val"), self.experiment.evaluate)
+            self._predict_split(model, samples, "val", point)
+
     def _predict_split(self, model: keras.Model, samples: DecodedSamples, split: str, point: Json | None) -> None:
         chosen, augment = samples.of_split(split), self.experiment.stages[-1].augment
-        at = f", threshold {point['threshold']:.4g}" if point and not self.task.is_counted_at(point) else ""
+        at = f", threshold {point['threshold']:.4g}" if point and self.task.counts_at_threshold else ""
         self.console.say(f"Predicting {split} ({counted(len(chosen.table), 'image')}{at})")
-        self._predict(model, chosen, self.run.predictions(split), point=point)
+        path = self.run.predictions(split)
+        self._predict(model, chosen, path, point=point, masks=path.with_suffix(""))
         if split == "train" and augment:
             self._predict(model, chosen, self.run.predictions("train-augmented"), augment=augment, point=point)
 
@@ -111,57 +111,29 @@ class Evaluator:
         Raises:
             DataError: The run was trained on some of these images, groups or ids.
         """
-        config = self.experiment.stages[-1].data
-        module = registry.load(registry.SOURCES, config.name)
-        config = module.other_data(config, folder.resolve())
-        source: LoadedSource = module.load(config)
-        misfit = self.task.misfit(source.labels)
-        if misfit:
-            raise DataError(f"{folder}: {misfit}.")
-        # Two folders may have one name; the table of one must not take the place of the other's.
-        digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]
-        name = f"data-{folder.resolve().stem if folder.is_file() else folder.resolve().name}-{digest}"
-        warnings: list[str] = []
-        table, cache, unreadable = decode_source(source, name, config, self.console)
-        report_unreadable(unreadable, len(source.table), warnings)
-        notes = [*source.notes, *warnings]
-        report_groups(source, notes)
-        table = table.with_columns(split=text_column(["test"] * len(table)))
-        # Variants of an image are no other images.
-        stages = [*by_stage(read_samples(self.run.samples).originals()), table]
-        before = [earlier.originals() for earlier in samples_before(self.experiment, self.run)]
-        near: list[Near] = [*[{}] * (len(stages) - 1), self._near(cache, config, notes)]
-        found = find_leaks(stages, before=before, near=near)
-        leaks = [leak for leak in found if leak.stage == name]
-        if leaks:
-            raise DataError(
-                f"{folder}: the run was trained on, or chosen by, some of these ({counted(len(leaks), 'leak')}):\n"
-                f"{listing([str(leak) for leak in leaks])}\nTake these images out, or evaluate other data."
-            )
-        for note in notes:
+        self._check_threshold()
+        data = open_other_data(folder, self.run, self.experiment, self.task, self.console)
+        for note in data.notes:
             self.console.say(f"Note: {note}")
-        path = self.run.predictions(name)
-        samples = DecodedSamples.of(table, cache)
-        model = checkpoint.load_model(self._best())
+        model, path = checkpoint.load_model(self._best()), self.run.predictions(data.name)
         point = self._operating_point(model)
-        self._predict(model, samples, path, point=point)
-        write_json(path.with_suffix(".json"), {"data": str(folder.resolve()), "notes": notes})
+        self._predict(model, data.samples, path, point=point, masks=path.with_suffix(""))
+        write_json(path.with_suffix(".json"), {"data": str(folder.resolve()), "notes": data.notes})
         self._write_metrics(point)
         stage = self.experiment.stages[-1]
-        self._uncertainty(model, {name: samples}, lambda: self._samples(stage).of_split("val"))
+        self._uncertainty(model, {data.name: data.samples}, lambda: self._samples(stage).of_split("val"))
         return path
 
-    def _near(self, cache: ImageCache, config: DataConfig, notes: list[str]) -> Near:
-        """Finds which of other data's images look like those of the run."""
-        if config.near_duplicate_distance is None or min(config.image_size) < FREQUENCIES:
-            return {}
-        stages = zip(by_stage(read_samples(self.run.samples)), self.experiment.stages, strict=True)
-        try:
-            own = [looks_of(open_images(table, stage.data, self.console)) for table, stage in stages]
-        except DataError as error:
-            notes.append(f"Near-duplicates of the run's images were not looked for: {error}")
-            return {}
-        return find_near(looks_of(cache).with_others(own), config.near_duplicate_distance)
+    def _check_threshold(self) -> None:
+        """Refuses to evaluate a part by another threshold than the one that the other tables are counted at."""
+        if not self.task.counts_at_threshold or not self.run.operating_point.is_file():
+            return
+        before, now = read_json(self.run.operating_point).get("rule"), self.experiment.evaluate.threshold
+        if before != now:
+            raise RunFolderError(
+                f"{self.run.config}: evaluate.threshold is {now}, but the predictions of this run are counted at that "
+                f"of {before}. Count all of them anew first: cvlab evaluate {self.run.path}"
+            )
 
     def _best(self) -> Path:
         if self.run.best.is_file():
@@ -208,15 +180,15 @@ class Evaluator:
         augment: Sequence[Transform] = (),
         task: Task | None = None,
         point: Json | None = None,
+        masks: Path | None = None,
     ) -> None:
+        """Writes a predictions table, and predicted masks into the folder `masks`."""
         task = task or self.task
         size, seed = self.experiment.stages[-1].batch_size, (self.experiment.seed,)
         batches = samples.batches(size, seed=seed, with_masks=task.truth_is_masks)
         if augment:
             batches.augmenter = Augmenter(augment)
         with own_errors(batches):
-            # The masks of augmented images, and of other stages' weights, are no result to be kept.
-            masks = None if augment or path.parent.name != "predictions" else path.with_suffix("")
             text = task.predict(model, batches, samples.table, point=point, masks=masks)
         write_text(path, text)
 
@@ -248,8 +220,7 @@ class Evaluator:
         """
         val, path = self.run.predictions("val"), self.run.operating_point
         if not val.is_file():
-            self.console.say("Predicting val for the operating point")
-            self._predict(model, self._samples(self.experiment.stages[-1]).of_split("val"), val)
+            self._predict_validation(model, self._samples(self.experiment.stages[-1]))
         point = self.task.operating_point(val, self.experiment.evaluate)
         stored: Json = read_json(path) if path.is_file() else {}
         if point is not None and all(stored.get(key) == point.get(key) for key in ("rule", "positive_class")):

@@ -22,8 +22,6 @@ from math import sqrt
 from cvlab.errors import counted
 from cvlab.reading_stages import SPLITS, Epoch, Metrics, running_at_best, stage_sentences
 
-__all__ = ["SPLITS", "read_curves"]
-
 CLEAR_GAP = 0.10
 CHANCE_MARGIN = 0.02
 STANDARD_ERRORS = 2.0

@@ -10,6 +10,7 @@ from types import ModuleType
 from cvlab.errors import RunFolderError, counted, did_you_mean
 from cvlab.registry import load
 from cvlab.report_imbalance import class_frequencies
+from cvlab.report_parts import links
 from cvlab.report_record import Picture, RunRecord, TaskReport, read_record
 from cvlab.report_text import block, bullets, code, md, red, table
 from cvlab.run_folder import Json, RunFolder, read_json, write_text
@@ -204,7 +205,7 @@ def _pictures(record: RunRecord, drawn: list[Picture]) -> list[str]:
         for name, caption in SAMPLE_PICTURES.items()
         if (record.run.pictures / name).is_file()
     ]
-    return [f"![{picture.caption}]({picture.path})" for picture in (*drawn, *samples)]
+    return links((*drawn, *samples))
 
 
 def _model(record: RunRecord) -> list[str]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-from matplotlib.axes import Axes
 
 from cvlab.errors import RunFolderError, counted
 from cvlab.metrics.binary import Counts, binary_metrics, over_thresholds
@@ -13,13 +11,13 @@ from cvlab.metrics.classification_table import ClassificationPredictions
 from cvlab.metrics.operating_point import OperatingPoint, threshold_text
 from cvlab.metrics.uncertainty import INJECTION
 from cvlab.plots_binary import SIZE, Scored, precision_recall_with_point, roc_with_point
+from cvlab.report_parts import Figure
 from cvlab.report_record import RunRecord
 from cvlab.report_text import code, md, number, table
 from cvlab.run_folder import read_json
 
 Cell = dict[str, Any]
 Predictions = dict[str, ClassificationPredictions]
-Figure = tuple[str, tuple[float, float], Callable[[Axes], Axes]]
 
 LABELS = {
     "sensitivity": "sensitivity (recall)",
@@ -149,13 +147,13 @@ def _short(cell: Cell) -> str:
     return "undefined" if cell["value"] is None else f"{cell['value']:.3f}"
 
 
-def binary_figures(point: OperatingPoint | None, predictions: Predictions, shown: str) -> dict[str, Figure]:
-    """Returns caption, size and drawing of each figure by the name of its file; none without an operating point.
+def binary_figures(point: OperatingPoint | None, predictions: Predictions, shown: str) -> list[Figure]:
+    """Returns the figures of the operating point; none without one.
 
     Of two classes they take the place of the curves of each class against the rest: these would show all twice.
     """
     if point is None:
-        return {}
+        return []
     splits = [split for split in dict.fromkeys((shown, point.split)) if split in predictions]
     scored = {split: _scored(predictions[split], point) for split in splits}
     settings: dict[str, Any] = {
@@ -163,18 +161,20 @@ def binary_figures(point: OperatingPoint | None, predictions: Predictions, shown
         "positive_class": point.positive_class,
     }
     suffix = "" if len(predictions[shown].class_names) == 2 else "_operating_point"
-    return {
-        f"roc{suffix}": (
+    return [
+        Figure(
+            f"roc{suffix}",
             "ROC curve with the operating point",
             SIZE,
             lambda ax: roc_with_point(scored, **settings, ax=ax),
         ),
-        f"precision_recall{suffix}": (
+        Figure(
+            f"precision_recall{suffix}",
             "precision-recall curve with the operating point",
             SIZE,
             lambda ax: precision_recall_with_point(scored, **settings, ax=ax),
         ),
-    }
+    ]
 
 
 def _scored(p: ClassificationPredictions, point: OperatingPoint) -> Scored:

@@ -6,14 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from cvlab.errors import RunFolderError
 from cvlab.metrics.classification import (
     ClassificationPredictions,
     classification_metrics,
     classification_text,
     read_predictions,
 )
-from cvlab.plots import learning_curves, new_figure, save_figure
 from cvlab.plots_classification import (
     bars_size,
     class_bars,
@@ -23,12 +21,22 @@ from cvlab.plots_classification import (
     precision_recall_curves,
     roc_curves,
 )
-from cvlab.reading import SPLITS, read_curves
-from cvlab.report_binary import Figure, binary_figures, binary_sections, gallery_section, read_point
-from cvlab.report_record import Picture, RunRecord, TaskReport
+from cvlab.reading import read_curves
+from cvlab.reading_stages import SPLITS
+from cvlab.report_binary import binary_figures, binary_sections, gallery_section, read_point
+from cvlab.report_parts import (
+    Figure,
+    changes_by_stage,
+    draw_curves,
+    draw_figures,
+    links,
+    read_after,
+    read_splits,
+    shown_of,
+)
+from cvlab.report_record import RunRecord, TaskReport
 from cvlab.report_text import block, change, md, number, table
 from cvlab.report_uncertainty import uncertainty_section
-from cvlab.run_folder import Json
 
 Metrics = dict[str, Any]
 
@@ -39,6 +47,7 @@ LABELS = {
     "cohen_kappa": "Cohen's kappa",
     "mcc": "Matthews correlation",
 }
+CURVES = {"loss": "loss", "accuracy": "accuracy"}
 NO_HEADLINE = ("per_class", "confusion_matrix", "samples")
 CHANGES = ("accuracy", "balanced_accuracy", "macro_f1", "macro_roc_auc", "cohen_kappa")
 PER_CLASS = {
@@ -58,11 +67,13 @@ def build(record: RunRecord) -> TaskReport:
     Raises:
         RunFolderError: There are predictions neither of test nor of val, or a table is damaged.
     """
-    predictions = _read_splits(record)
+    predictions = read_splits(record, read_predictions)
     metrics = {split: classification_metrics(table, top_k=_top_k(record)) for split, table in predictions.items()}
-    shown = "test" if "test" in predictions else "val"
+    shown = shown_of(predictions)
     point = read_point(record, predictions)
-    binary = binary_figures(point, predictions, shown)
+    figures = _figures(predictions[shown], metrics[shown], shown)
+    # Those of the operating point take the place of others of the same name.
+    figures = [*{figure.stem: figure for figure in [*figures, *binary_figures(point, predictions, shown)]}.values()]
     return TaskReport(
         sections={
             "Results": _results(metrics, shown),
@@ -77,31 +88,16 @@ def build(record: RunRecord) -> TaskReport:
             "Uncertainty by dropout injection": uncertainty_section(record),
         },
         findings=read_curves(record.history_of_task, metrics),
-        pictures=_curves(record, record.history_of_task)
-        + _draw(record, predictions[shown], metrics[shown], shown, binary),
+        pictures=draw_curves(record, CURVES) + draw_figures(record, figures, split=shown),
     )
 
 
 def stage_results(record: RunRecord, stage: str) -> list[str]:
     """Returns what an earlier stage came to, before the run went on with another task; draws its curves."""
-    paths = {split: record.run.predictions(split, moment=f"{stage}-after") for split in ("val", "test")}
-    found = {split: read_predictions(path) for split, path in paths.items() if path.is_file()}
-    metrics = {split: classification_metrics(table, top_k=_top_k(record)) for split, table in found.items()}
-    history = [epoch for epoch in record.history if epoch["stage"] == stage]
-    curves = [f"![{picture.caption}]({picture.path})" for picture in _curves(record, history, prefix=f"{stage}_")]
-    return [*(_results(metrics, [*metrics][-1]) if metrics else []), *curves]
-
-
-def _read_splits(record: RunRecord) -> dict[str, ClassificationPredictions]:
-    paths = {split: record.run.predictions(split) for split in SPLITS}
-    # Beside the run's own splits stands what `cvlab evaluate --data` added.
-    added = {path.stem: path for path in sorted(paths["test"].parent.glob("[!.]*.csv")) if path.stem not in paths}
-    found = {split: read_predictions(path) for split, path in {**paths, **added}.items() if path.is_file()}
-    if "val" not in found and "test" not in found:
-        raise RunFolderError(
-            f"{paths['test']}: there are no predictions of test or val. Run `cvlab evaluate {record.run.path}` first."
-        )
-    return found
+    tables = read_after(record, stage, read_predictions)
+    metrics = {split: classification_metrics(table, top_k=_top_k(record)) for split, table in tables.items()}
+    results = _results(metrics, shown_of(metrics)) if metrics else []
+    return [*results, *links(draw_curves(record, CURVES, stage=stage))]
 
 
 def _top_k(record: RunRecord) -> int:
@@ -150,79 +146,45 @@ def _accuracies(metrics: dict[str, Metrics]) -> str:
 
 
 def _changes(record: RunRecord) -> list[str]:
-    if len(record.stages_of_task) < 2:
-        return []
-    rows = []
-    for stage in record.stages_of_task:
-        for split in ("val", "test"):
-            moments = _moments(record, stage, split)
-            if moments is not None:
-                cells = [change(moments[0][metric], moments[1][metric]) for metric in CHANGES]
-                rows.append([md(stage), split, *cells])
+    def cells(before: ClassificationPredictions, after: ClassificationPredictions) -> list[str]:
+        metrics = [classification_metrics(p) for p in (before, after)]
+        return [change(*(of[name] for of in metrics)) for name in CHANGES]
+
+    rows = changes_by_stage(record, read_predictions, cells, same=lambda p: p.class_names, named="samples and classes")
     return [table(["stage", "split", *map(_label, CHANGES)], rows, text_columns=2)] if rows else []
 
 
-def _moments(record: RunRecord, stage: str, split: str) -> tuple[Metrics, Metrics] | None:
-    paths = [record.run.predictions(split, moment=f"{stage}-{moment}") for moment in ("before", "after")]
-    if not all(path.is_file() for path in paths):
-        return None
-    before, after = map(read_predictions, paths)
-    same_samples = np.array_equal(np.sort(before.sample_id), np.sort(after.sample_id))
-    if not same_samples or before.class_names != after.class_names:
-        raise RunFolderError(
-            f"{paths[1]}: expected the same samples and classes as in {paths[0]}, or the two cannot be compared. "
-            f"Run `cvlab evaluate {record.run.path}` again."
-        )
-    return classification_metrics(before), classification_metrics(after)
-
-
-def _curves(record: RunRecord, history: list[Json], *, prefix: str = "") -> list[Picture]:
-    if not history:
-        return []
-    stages = [str(epoch["stage"]) for epoch in history]
-    best = [bool(epoch.get("best")) for epoch in history]
-    pictures = []
-    for metric in ("loss", "accuracy"):
-        train, val = ([epoch.get(key) for epoch in history] for key in (metric, f"val_{metric}"))
-        figure, ax = new_figure(9.0, 4.4, synthetic=record.synthetic)
-        learning_curves(train, val, stages, best, label=metric, ax=ax)
-        name = f"{prefix}curve_{metric}.png"
-        save_figure(figure, record.run.plots / name)
-        pictures.append(Picture(f"plots/{name}", f"{metric} by epoch"))
-    return pictures
-
-
-def _draw(
-    record: RunRecord, p: ClassificationPredictions, metrics: Metrics, split: str, binary: dict[str, Figure]
-) -> list[Picture]:
+def _figures(p: ClassificationPredictions, metrics: Metrics, split: str) -> list[Figure]:
     names = p.class_names
     counts = np.array(metrics["confusion_matrix"], dtype=np.int64)
     cells = metrics["per_class"].values()
     f1 = [cell["f1"]["value"] for cell in cells]
     support = [cell["support"]["value"] for cell in cells]
     curves, matrix, bars = curves_size(names), matrix_size(len(names)), bars_size(len(names))
-    figures: dict[str, Figure] = {
-        "roc": ("ROC curves", curves, lambda ax: roc_curves(p.target, p.scores, names, split=split, ax=ax)),
-        "precision_recall": (
+    return [
+        Figure("roc", "ROC curves", curves, lambda ax: roc_curves(p.target, p.scores, names, split=split, ax=ax)),
+        Figure(
+            "precision_recall",
             "precision-recall curves",
             curves,
             lambda ax: precision_recall_curves(p.target, p.scores, names, split=split, ax=ax),
         ),
-        "confusion_counts": (
+        Figure(
+            "confusion_counts",
             "confusion matrix, counts",
             matrix,
             lambda ax: confusion_matrix(counts, names, rates=False, split=split, ax=ax),
         ),
-        "confusion_rates": (
+        Figure(
+            "confusion_rates",
             "confusion matrix, share of the true class",
             matrix,
             lambda ax: confusion_matrix(counts, names, rates=True, split=split, ax=ax),
         ),
-        "f1_by_class": ("F1 by class", bars, lambda ax: class_bars(f1, support, names, label="F1", split=split, ax=ax)),
-    }
-    figures |= binary
-    for name, (_, size, draw) in figures.items():
-        figure, ax = new_figure(*size, synthetic=record.synthetic)
-        draw(ax)
-        save_figure(figure, record.run.plots / f"{name}.png")
-    return [Picture(f"plots/{name}.png", f"{caption} ({split})") for name, (caption, _, _) in figures.items()]
+        Figure(
+            "f1_by_class",
+            "F1 by class",
+            bars,
+            lambda ax: class_bars(f1, support, names, label="F1", split=split, ax=ax),
+        ),
+    ]

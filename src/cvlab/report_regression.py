@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 
-from cvlab.errors import RunFolderError, counted
+from cvlab.errors import counted
 from cvlab.metrics.regression import AVERAGED, MSE, RegressionPredictions, read_predictions, regression_metrics
-from cvlab.plots import learning_curves, new_figure, save_figure
 from cvlab.plots_regression import (
     PLANE,
     SQUARE,
@@ -22,14 +19,22 @@ from cvlab.plots_regression import (
 )
 from cvlab.reading_regression import read_curves
 from cvlab.reading_stages import SPLITS, decimals
-from cvlab.report_record import Picture, RunRecord, TaskReport
+from cvlab.report_parts import (
+    Figure,
+    changes_by_stage,
+    draw_curves,
+    draw_figures,
+    links,
+    read_after,
+    read_splits,
+    shown_of,
+)
+from cvlab.report_record import RunRecord, TaskReport
 from cvlab.report_text import md, number, table
 from cvlab.report_uncertainty import uncertainty_section
-from cvlab.run_folder import Json
 
 Metrics = dict[str, Any]
 Cell = dict[str, Any]
-Figure = tuple[str, str, tuple[float, float], Callable[[Axes], Axes]]
 
 LABELS = {"rmse": "RMSE", "mae": "MAE", "corr": "CORR", "sagr": "SAGR", "ccc": "CCC", "r2": "R²"}
 EXPLAINED = (
@@ -47,11 +52,11 @@ def build(record: RunRecord) -> TaskReport:
     Raises:
         RunFolderError: There are predictions neither of test nor of val, or a table is damaged.
     """
-    predictions = _read_splits(record)
+    predictions = read_splits(record, read_predictions)
     loss = record.task.get("loss", MSE)
     metrics = {split: regression_metrics(table, loss=loss) for split, table in predictions.items()}
-    shown = "test" if "test" in predictions else "val"
-    history = record.history_of_task
+    shown = shown_of(predictions)
+    p = predictions[shown]
     return TaskReport(
         sections={
             "Results": _results(metrics, shown, loss=loss["name"]),
@@ -60,32 +65,19 @@ def build(record: RunRecord) -> TaskReport:
             "Error of the best weights": [_errors(metrics)],
             "Uncertainty by dropout injection": uncertainty_section(record),
         },
-        findings=read_curves(history, metrics),
-        pictures=_curves(record, history) + _draw(record, predictions[shown], metrics[shown], shown),
+        findings=read_curves(record.history_of_task, metrics),
+        pictures=draw_curves(record, CURVES)
+        + draw_figures(record, [*_plane(p, shown), *_of_targets(p, metrics[shown], shown)], split=shown),
     )
 
 
 def stage_results(record: RunRecord, stage: str) -> list[str]:
     """Returns what an earlier stage came to, before the run went on with another task; draws its curves."""
     loss = record.tasks[stage].get("loss", MSE)
-    paths = {split: record.run.predictions(split, moment=f"{stage}-after") for split in ("test", "val")}
-    found = {split: read_predictions(path) for split, path in paths.items() if path.is_file()}
-    metrics = {split: regression_metrics(table, loss=loss) for split, table in found.items()}
-    history = [epoch for epoch in record.history if str(epoch["stage"]) == stage]
-    curves = [f"![{picture.caption}]({picture.path})" for picture in _curves(record, history, prefix=f"{stage}_")]
-    return [*(_results(metrics, next(iter(metrics)), loss=loss["name"]) if metrics else []), *curves]
-
-
-def _read_splits(record: RunRecord) -> dict[str, RegressionPredictions]:
-    paths = {split: record.run.predictions(split) for split in SPLITS}
-    # Beside the run's own splits stands what `cvlab evaluate --data` added.
-    added = {path.stem: path for path in sorted(paths["test"].parent.glob("[!.]*.csv")) if path.stem not in paths}
-    found = {split: read_predictions(path) for split, path in {**paths, **added}.items() if path.is_file()}
-    if "val" not in found and "test" not in found:
-        raise RunFolderError(
-            f"{paths['test']}: there are no predictions of test or val. Run `cvlab evaluate {record.run.path}` first."
-        )
-    return found
+    tables = read_after(record, stage, read_predictions)
+    metrics = {split: regression_metrics(table, loss=loss) for split, table in tables.items()}
+    results = _results(metrics, shown_of(metrics), loss=loss["name"]) if metrics else []
+    return [*results, *links(draw_curves(record, CURVES, stage=stage))]
 
 
 def _number(cell: Cell) -> str:
@@ -125,15 +117,11 @@ def _errors(metrics: dict[str, Metrics]) -> str:
 
 
 def _changes(record: RunRecord) -> list[str]:
-    if len(record.stages_of_task) < 2:
-        return []
-    rows = []
-    for stage in record.stages_of_task:
-        for split in ("val", "test"):
-            moments = _moments(record, stage, split)
-            if moments is not None:
-                cells = [_change(moments[0][metric], moments[1][metric]) for metric in CHANGES]
-                rows.append([md(stage), split, *cells])
+    def cells(before: RegressionPredictions, after: RegressionPredictions) -> list[str]:
+        metrics = [regression_metrics(p) for p in (before, after)]
+        return [_change(*(of[name] for of in metrics)) for name in CHANGES]
+
+    rows = changes_by_stage(record, read_predictions, cells, same=lambda p: p.target_names, named="samples and targets")
     return [table(["stage", "split", *(LABELS[metric] for metric in CHANGES)], rows, text_columns=2)] if rows else []
 
 
@@ -142,46 +130,6 @@ def _change(before: Cell, after: Cell) -> str:
     if before["value"] is None or after["value"] is None:
         return shown
     return f"{shown} ({decimals(after['value'] - before['value'], sign='+')})"
-
-
-def _moments(record: RunRecord, stage: str, split: str) -> tuple[Metrics, Metrics] | None:
-    paths = [record.run.predictions(split, moment=f"{stage}-{moment}") for moment in ("before", "after")]
-    if not all(path.is_file() for path in paths):
-        return None
-    before, after = map(read_predictions, paths)
-    same_samples = np.array_equal(np.sort(before.sample_id), np.sort(after.sample_id))
-    if not same_samples or before.target_names != after.target_names:
-        raise RunFolderError(
-            f"{paths[1]}: expected the same samples and targets as in {paths[0]}, or the two cannot be compared. "
-            f"Run `cvlab evaluate {record.run.path}` again."
-        )
-    return regression_metrics(before), regression_metrics(after)
-
-
-def _curves(record: RunRecord, history: list[Json], *, prefix: str = "") -> list[Picture]:
-    if not history:
-        return []
-    stages = [str(epoch["stage"]) for epoch in history]
-    best = [bool(epoch.get("best")) for epoch in history]
-    pictures = []
-    for metric, label in CURVES.items():
-        train, val = ([epoch.get(key) for epoch in history] for key in (metric, f"val_{metric}"))
-        figure, ax = new_figure(9.0, 4.4, synthetic=record.synthetic)
-        learning_curves(train, val, stages, best, label=label, ax=ax)
-        name = f"{prefix}curve_{metric}.png"
-        save_figure(figure, record.run.plots / name)
-        pictures.append(Picture(f"plots/{name}", f"{label} by epoch"))
-    return pictures
-
-
-def _draw(record: RunRecord, p: RegressionPredictions, metrics: Metrics, split: str) -> list[Picture]:
-    pictures = []
-    for stem, caption, size, draw in [*_plane(p, split), *_of_targets(p, metrics, split)]:
-        figure, ax = new_figure(*size, synthetic=record.synthetic)
-        draw(ax)
-        save_figure(figure, record.run.plots / f"{stem}.png")
-        pictures.append(Picture(f"plots/{stem}.png", f"{caption} ({split})"))
-    return pictures
 
 
 def _plane(p: RegressionPredictions, split: str) -> list[Figure]:
@@ -194,7 +142,12 @@ def _plane(p: RegressionPredictions, split: str) -> list[Figure]:
     if np.abs(truth).max() > 1:
         return []
     return [
-        ("valence_arousal", "valence and arousal", PLANE, lambda ax: affect_plane(truth, predicted, split=split, ax=ax))
+        Figure(
+            "valence_arousal",
+            "valence and arousal",
+            PLANE,
+            lambda ax: affect_plane(truth, predicted, split=split, ax=ax),
+        )
     ]
 
 
@@ -214,13 +167,13 @@ def _of_target(
     values = [f"{LABELS[metric]} {_short(cells[metric])}" for metric in ("rmse", "corr", "ccc")]
     facts = " · ".join([*values, counted(len(truth), "sample")])
     return [
-        (
+        Figure(
             f"prediction_{stem}",
             f"{md(name)}, prediction over truth",
             SQUARE,
             lambda ax: prediction_over_truth(truth, predicted, name=name, facts=facts, split=split, ax=ax),
         ),
-        (
+        Figure(
             f"residuals_{stem}",
             f"{md(name)}, residuals",
             WIDE,

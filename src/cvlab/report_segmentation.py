@@ -16,8 +16,9 @@ from cvlab.metrics.segmentation import (
 from cvlab.metrics.segmentation_table import THRESHOLDS
 from cvlab.reading_segmentation import read_curves
 from cvlab.reading_stages import SPLITS
+from cvlab.report_parts import changes_by_stage, draw_curves, draw_figures, links, read_after, read_splits, shown_of
 from cvlab.report_record import RunRecord, TaskReport
-from cvlab.report_segmentation_figures import draw_curves, draw_figures
+from cvlab.report_segmentation_figures import figures_of
 from cvlab.report_text import change, code, md, number, table
 from cvlab.report_uncertainty import uncertainty_section
 from cvlab.run_folder import Json, read_json
@@ -65,6 +66,7 @@ OVER_THRESHOLDS = {
     "image_sensitivity": "sensitivity by image",
     "image_specificity": "specificity by image",
 }
+CURVES = {"loss": "loss", "dice": "Dice", "iou": "IoU", "accuracy": "pixel accuracy"}
 CHANGES = {"dice_pooled": "Dice, pooled", "dice_nonempty": "Dice, with {structure}", "iou_pooled": "IoU, pooled"}
 MOST_GROUPS = 60
 # The threshold of the run belongs to its last weights.
@@ -78,11 +80,11 @@ def build(record: RunRecord) -> TaskReport:
     Raises:
         RunFolderError: There are predictions neither of test nor of val, or a table is damaged.
     """
-    predictions = _read_splits(record)
+    predictions = read_splits(record, read_predictions)
     point = _read_point(record, predictions)
     metrics = {split: segmentation_metrics(p) for split, p in predictions.items()}
-    shown = "test" if "test" in predictions else "val"
-    history, structure = record.history_of_task, _structure(record, record.stages_of_task)
+    shown, structure = shown_of(predictions), _structure(record, record.stages_of_task)
+    figures = figures_of(predictions[shown], metrics, point, split=shown, structure=structure)
     return TaskReport(
         sections={
             "Results": _results(metrics, shown, structure),
@@ -93,20 +95,17 @@ def build(record: RunRecord) -> TaskReport:
             "Dice of the best weights": [_of_splits(metrics, structure)],
             "Uncertainty by dropout injection": uncertainty_section(record),
         },
-        findings=read_curves(history, metrics, structure=structure),
-        pictures=draw_curves(record, history)
-        + draw_figures(record, predictions[shown], metrics, point, split=shown, structure=structure),
+        findings=read_curves(record.history_of_task, metrics, structure=structure),
+        pictures=draw_curves(record, CURVES) + draw_figures(record, figures, split=shown),
     )
 
 
 def stage_results(record: RunRecord, stage: str) -> list[str]:
     """Returns what an earlier stage came to, before the run went on with another task; draws its curves."""
-    paths = {split: record.run.predictions(split, moment=f"{stage}-after") for split in ("test", "val")}
-    metrics = {split: segmentation_metrics(read_predictions(path)) for split, path in paths.items() if path.is_file()}
-    history = [epoch for epoch in record.history if str(epoch["stage"]) == stage]
-    curves = [f"![{picture.caption}]({picture.path})" for picture in draw_curves(record, history, prefix=f"{stage}_")]
-    results = _results(metrics, next(iter(metrics)), _structure(record, [stage])) if metrics else []
-    return [*results, *curves]
+    tables = read_after(record, stage, read_predictions)
+    metrics = {split: segmentation_metrics(p) for split, p in tables.items()}
+    results = _results(metrics, shown_of(metrics), _structure(record, [stage])) if metrics else []
+    return [*results, *links(draw_curves(record, CURVES, stage=stage))]
 
 
 def _structure(record: RunRecord, stages: list[str]) -> str:
@@ -114,18 +113,6 @@ def _structure(record: RunRecord, stages: list[str]) -> str:
     asked = (stage for stage in record.data.get("stages") or [] if str(stage["stage"]) in stages)
     outputs = next((stage.get("outputs") or [] for stage in asked), [])
     return str(outputs[1]) if len(outputs) > 1 else "structure"
-
-
-def _read_splits(record: RunRecord) -> Predictions:
-    paths = {split: record.run.predictions(split) for split in SPLITS}
-    # Beside the run's own splits stands what `cvlab evaluate --data` added.
-    added = {path.stem: path for path in sorted(paths["test"].parent.glob("[!.]*.csv")) if path.stem not in paths}
-    found = {split: read_predictions(path) for split, path in {**paths, **added}.items() if path.is_file()}
-    if "val" not in found and "test" not in found:
-        raise RunFolderError(
-            f"{paths['test']}: there are no predictions of test or val. Run `cvlab evaluate {record.run.path}` first."
-        )
-    return found
 
 
 def _read_point(record: RunRecord, predictions: Predictions) -> MaskThreshold | None:
@@ -230,29 +217,12 @@ def _of_splits(metrics: dict[str, Metrics], structure: str) -> str:
 
 
 def _changes(record: RunRecord, structure: str) -> list[str]:
-    if len(record.stages_of_task) < 2:
-        return []
-    rows = []
-    for stage in record.stages_of_task:
-        for split in ("val", "test"):
-            moments = _moments(record, stage, split)
-            if moments is not None:
-                rows.append([md(stage), split, *(change(moments[0][name], moments[1][name]) for name in CHANGES)])
+    def cells(before: SegmentationPredictions, after: SegmentationPredictions) -> list[str]:
+        metrics = [segmentation_metrics(p)["over_thresholds"][COMPARED_AT] for p in (before, after)]
+        return [change(*(of[name] for of in metrics)) for name in CHANGES]
+
+    rows = changes_by_stage(record, read_predictions, cells)
     if not rows:
         return []
     head = ["stage", "split", *_named(CHANGES, structure).values()]
     return [f"All of these at threshold {COMPARED_AT}.", table(head, rows, text_columns=2)]
-
-
-def _moments(record: RunRecord, stage: str, split: str) -> tuple[Metrics, Metrics] | None:
-    paths = [record.run.predictions(split, moment=f"{stage}-{moment}") for moment in ("before", "after")]
-    if not all(path.is_file() for path in paths):
-        return None
-    before, after = map(read_predictions, paths)
-    if not np.array_equal(np.sort(before.sample_id), np.sort(after.sample_id)):
-        raise RunFolderError(
-            f"{paths[1]}: expected the same samples as in {paths[0]}, or the two cannot be compared. "
-            f"Run `cvlab evaluate {record.run.path}` again."
-        )
-    at_one_threshold = [segmentation_metrics(p)["over_thresholds"][COMPARED_AT] for p in (before, after)]
-    return at_one_threshold[0], at_one_threshold[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from cvlab.metrics.regression import regression_metrics
 from cvlab.metrics.uncertainty import INJECTION, LEVELS, entropy, observed_coverage, risk_coverage
 from cvlab.metrics.uncertainty_metrics import class_risk, mask_risk, score_cells, uncertainty_metrics
 from cvlab.metrics.uncertainty_table import ClassUncertainty, MaskUncertainty, RegressionUncertainty
-from cvlab.plots import new_figure, save_figure
 from cvlab.plots_regression import file_stem
 from cvlab.plots_uncertainty import (
     SQUARE,
@@ -27,12 +26,12 @@ from cvlab.plots_uncertainty import (
     risk_coverage_curves,
 )
 from cvlab.reading_stages import decimals
+from cvlab.report_parts import Figure, draw_figures, links
 from cvlab.report_record import RunRecord
 from cvlab.report_text import code, md, number, table
 from cvlab.run_folder import Json, read_json
 
 Cell = dict[str, Any]
-Figure = tuple[str, str, tuple[float, float], Callable[[Axes], Axes]]
 
 SPLITS = ("val", "test")
 INJECTED, TRAINED = "dropout injected", "as trained"
@@ -169,9 +168,9 @@ def _of_classes(record: RunRecord, paths: Mapping[str, Path], chosen: Json) -> l
     }
     right = class_risk(one.target, one.mean) == 0
     count = len(one.class_names)
-    figures: list[Figure] = [
-        ("risk_coverage", "Risk over coverage", WIDE, _risk_figure(curves, "share of wrong predictions", shown)),
-        (
+    figures = [
+        Figure("risk_coverage", "Risk over coverage", WIDE, _risk_figure(curves, "share of wrong predictions", shown)),
+        Figure(
             "entropy_right_wrong",
             "Entropy of right and wrong predictions",
             WIDE,
@@ -179,7 +178,7 @@ def _of_classes(record: RunRecord, paths: Mapping[str, Path], chosen: Json) -> l
         ),
     ]
     blocks = [table(["metric", *map(md, columns)], rows), ABOUT_CLASSES, _notes(columns)]
-    return [*blocks, *_draw(record, figures, shown)]
+    return [*blocks, *links(draw_figures(record, figures, split=md(shown)))]
 
 
 def _of_numbers(record: RunRecord, paths: Mapping[str, Path], chosen: Json) -> list[str]:
@@ -201,7 +200,7 @@ def _of_numbers(record: RunRecord, paths: Mapping[str, Path], chosen: Json) -> l
         table(["images", "target", f"RMSE {TRAINED}", *NUMBER_LABELS.values()], rows, text_columns=2),
         ABOUT_NUMBERS,
     ]
-    return [*blocks, _scales(chosen), _notes(noted), *_draw(record, figures, shown)]
+    return [*blocks, _scales(chosen), _notes(noted), *links(draw_figures(record, figures, split=md(shown)))]
 
 
 def _scales(chosen: Json) -> str:
@@ -221,8 +220,8 @@ def _target(found: Mapping[str, RegressionUncertainty], split: str, index: int, 
     name, stem = one.target_names[index], file_stem(index + 1, one.target_names[index])
     target, mean, variance = (values[:, index] for values in (one.target, one.mean, one.variance))
     curves = {INJECTED: risk_coverage(np.abs(mean - target), variance)}
-    figures: list[Figure] = [
-        (
+    figures = [
+        Figure(
             f"risk_coverage_{stem}",
             f"{md(name)}, error over coverage",
             WIDE,
@@ -235,7 +234,7 @@ def _target(found: Mapping[str, RegressionUncertainty], split: str, index: int, 
         if scale:
             observed["variance of the passes"] = observed_coverage(target, mean, variance / scale)
         figures.append(
-            (
+            Figure(
                 f"interval_coverage_{stem}",
                 f"{md(name)}, coverage of the intervals",
                 SQUARE,
@@ -252,28 +251,17 @@ def _of_masks(record: RunRecord, paths: Mapping[str, Path], chosen: Json) -> lis
     rows = [[label, *(_number(cells[name]) for cells in metrics.values())] for name, label in labels.items()]
     shown = _shown(paths)
     curves = {INJECTED: risk_coverage(mask_risk(found[shown]), found[shown].entropy)}
-    figures: list[Figure] = [
-        ("risk_coverage", "Risk over coverage", WIDE, _risk_figure(curves, "mean of 1 - Dice", shown))
-    ]
+    figures = [Figure("risk_coverage", "Risk over coverage", WIDE, _risk_figure(curves, "mean of 1 - Dice", shown))]
     picture = record.run.uncertain_masks
     maps = [f"![Most uncertain masks]({picture.parent.name}/{picture.name})"] if picture.is_file() else []
     blocks = [table(["metric", *map(md, metrics)], rows), ABOUT_MASKS, _notes(metrics)]
-    return [*blocks, *_draw(record, figures, shown), *maps]
+    return [*blocks, *links(draw_figures(record, figures, split=md(shown))), *maps]
 
 
 def _risk_figure(
     curves: Mapping[str, Curve], risk: str, split: str, *, title: str = "Risk over coverage"
 ) -> Callable[[Axes], Axes]:
     return lambda ax: risk_coverage_curves(curves, risk=risk, title=title, split=split, ax=ax)
-
-
-def _draw(record: RunRecord, figures: Sequence[Figure], split: str) -> list[str]:
-    """Draws the figures into the run folder and returns them as Markdown."""
-    for name, _, size, draw in figures:
-        figure, ax = new_figure(*size, synthetic=record.synthetic)
-        draw(ax)
-        save_figure(figure, record.run.plots / f"{name}.png")
-    return [f"![{caption} ({md(split)})](plots/{name}.png)" for name, caption, _, _ in figures]
 
 
 def _check_same(record: RunRecord, split: str, ids: Any, predicted: Any) -> None:

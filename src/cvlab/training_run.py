@@ -108,7 +108,8 @@ class TrainingRun:
         model = network.connect(stage)
         total, trainable = parameter_counts(model)
         self.console.say(
-            f"Stage '{stage.name}': {trainable:,} of {total:,} parameters trained, {total - trainable:,} frozen"
+            f"Stage '{stage.name}': {trainable:,} of {total:,} parameters trained, {total - trainable:,} not (frozen "
+            "layers, BatchNorm statistics)"
         )
         started = bool(state.epoch or state.batch)
         if started:

@@ -19,7 +19,7 @@ from cvlab.data.csv_file import Record, find_columns, read_records
 from cvlab.data.csv_rows import MOST_LISTED, Found, Row, RowReader, Rules
 from cvlab.data.csv_settings import Classes, Columns, Delimiter, Header, Missing, Tables
 from cvlab.data.image_file import EXTENSIONS
-from cvlab.data.sample_sets import SampleRequest, draw_samples, known_sample
+from cvlab.data.sample_sets import draw_samples, known_sample
 from cvlab.data.samples import CLASS, new_table
 from cvlab.data.source import Labels, LoadedSource, find_groups, is_synthetic
 from cvlab.errors import DataError, counted, listing
@@ -248,27 +248,16 @@ def _is_usable(config: Config) -> bool:
 
 
 def write_sample(configs: Sequence[Config], directory: Path, *, small: bool) -> list[Config]:
-    """Draws the sample data set of each configuration below `directory` (once) and returns them using it.
-
-    Args:
-        configs: The data settings of the stages; each distinct table becomes a data set of other persons.
-        directory: Where to draw; what is already there is used again.
-        small: Whether to draw few images, for a quick try.
-
-    Raises:
-        DataError: The settings name no sample set.
-    """
-    requests = [
-        SampleRequest(
-            sample=config.sample,
-            data=(*config.files, config.root),
-            image_size=config.image_size,
-            folder=config.sample or "",
-        )
-        for config in configs
-    ]
-    drawn = draw_samples(NAME, requests, directory, small=small)
-    return [_on_sample(config, folder, module) for config, (folder, module) in zip(configs, drawn, strict=True)]
+    """Returns settings that use the drawn sample set of each stage; see `sample_sets.draw_samples`."""
+    drawn = draw_samples(
+        NAME,
+        configs,
+        directory,
+        small=small,
+        data_of=lambda config: (*config.files, config.root),
+        folder_of=lambda config: config.sample or "",
+    )
+    return [_on_sample(config, folder, module) for config, folder, module in drawn]
 
 
 def _on_sample(config: Config, folder: Path, module: ModuleType) -> Config:

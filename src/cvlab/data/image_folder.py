@@ -13,7 +13,7 @@ from cvlab.config import DataConfig
 from cvlab.config_values import AbsolutePath
 from cvlab.data.folders import check_folder, entries, is_image, subfolders
 from cvlab.data.image_file import EXTENSIONS
-from cvlab.data.sample_sets import SampleRequest, draw_samples, known_sample
+from cvlab.data.sample_sets import draw_samples, known_sample
 from cvlab.data.samples import CLASS, new_table
 from cvlab.data.source import Labels, LoadedSource, find_groups, is_synthetic
 from cvlab.errors import DataError, counted, did_you_mean, listing
@@ -188,24 +188,17 @@ def other_data(config: Config, path: Path) -> Config:
 
 
 def write_sample(configs: Sequence[Config], directory: Path, *, small: bool) -> list[Config]:
-    """Draws the sample data set of each configuration below `directory` (once) and returns them using it.
-
-    Args:
-        configs: The data settings of the stages; each distinct root becomes a data set of other persons.
-        directory: Where to draw; what is already there is used again.
-        small: Whether to draw few images, for a quick try.
-
-    Raises:
-        DataError: The settings name no sample set.
-    """
-    requests = [
-        SampleRequest(
-            sample=config.sample, data=(*config.root,), image_size=config.image_size, folder=config.root[0].name
-        )
-        for config in configs
-    ]
+    """Returns settings that use the drawn sample set of each stage; see `sample_sets.draw_samples`."""
+    drawn = draw_samples(
+        NAME,
+        configs,
+        directory,
+        small=small,
+        data_of=lambda config: (*config.root,),
+        folder_of=lambda config: config.root[0].name,
+    )
     changed = []
-    for config, (folder, module) in zip(configs, draw_samples(NAME, requests, directory, small=small), strict=True):
+    for config, folder, module in drawn:
         split = config.split.model_copy(update={"group_pattern": module.GROUP_PATTERN})
         classes = config.classes if set(config.classes or ()) <= set(module.CLASSES) else None
         changed.append(config.model_copy(update={"root": [folder], "split": split, "classes": classes}))

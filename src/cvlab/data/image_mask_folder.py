@@ -12,7 +12,7 @@ from cvlab.config import DataConfig
 from cvlab.config_values import AbsolutePath
 from cvlab.data.folders import check_folder, files_below, is_image
 from cvlab.data.mask_pairs import MASK_SUFFIX, Pair, Structure, check_pairs, match, split_by_suffix
-from cvlab.data.sample_sets import SampleRequest, draw_samples, known_sample
+from cvlab.data.sample_sets import draw_samples, known_sample
 from cvlab.data.samples import new_table
 from cvlab.data.source import Labels, LoadedSource, find_groups, is_synthetic
 from cvlab.errors import DataError, counted
@@ -127,24 +127,17 @@ def other_data(config: Config, path: Path) -> Config:
 
 
 def write_sample(configs: Sequence[Config], directory: Path, *, small: bool) -> list[Config]:
-    """Draws the sample data set of each configuration below `directory` (once) and returns them using it.
-
-    Args:
-        configs: The data settings of the stages; each distinct folder of images becomes a data set of other patients.
-        directory: Where to draw; what is already there is used again.
-        small: Whether to draw few images, for a quick try.
-
-    Raises:
-        DataError: The settings name no sample set.
-    """
-    requests = [
-        SampleRequest(
-            sample=config.sample, data=config.images, image_size=config.image_size, folder=config.images.name or NAME
-        )
-        for config in configs
-    ]
+    """Returns settings that use the drawn sample set of each stage; see `sample_sets.draw_samples`."""
+    drawn = draw_samples(
+        NAME,
+        configs,
+        directory,
+        small=small,
+        data_of=lambda config: config.images,
+        folder_of=lambda config: config.images.name or NAME,
+    )
     changed = []
-    for config, (folder, module) in zip(configs, draw_samples(NAME, requests, directory, small=small), strict=True):
+    for config, folder, module in drawn:
         split = config.split.model_copy(update={"group_pattern": module.GROUP_PATTERN})
         changed.append(config.model_copy(update={"images": folder, "masks": None, "mask_suffix": None, "split": split}))
     return changed

@@ -12,7 +12,7 @@ from cvlab.config import DataConfig
 from cvlab.config_values import AbsolutePath
 from cvlab.data.folders import check_folder, files_below
 from cvlab.data.mask_pairs import MASK_SUFFIX, Pair, Structure, check_pairs, match, split_by_suffix
-from cvlab.data.sample_sets import SampleRequest, draw_samples, known_sample
+from cvlab.data.sample_sets import draw_samples, known_sample
 from cvlab.data.samples import new_table
 from cvlab.data.source import SYNTHETIC_MARK, Labels, LoadedSource, is_synthetic
 from cvlab.errors import DataError, counted
@@ -121,21 +121,13 @@ def other_data(config: Config, path: Path) -> Config:
 
 
 def write_sample(configs: Sequence[Config], directory: Path, *, small: bool) -> list[Config]:
-    """Draws the sample data set of each configuration below `directory` (once) and returns them using it.
-
-    Args:
-        configs: The data settings of the stages; each distinct root becomes a data set of other patients.
-        directory: Where to draw; what is already there is used again.
-        small: Whether to draw few images, for a quick try.
-
-    Raises:
-        DataError: The settings name no sample set.
-    """
-    requests = [
-        SampleRequest(
-            sample=config.sample, data=config.root, image_size=config.image_size, folder=config.root.name or _FOLDER
-        )
-        for config in configs
-    ]
-    drawn = draw_samples(NAME, requests, directory, small=small)
-    return [config.model_copy(update={"root": folder}) for config, (folder, _) in zip(configs, drawn, strict=True)]
+    """Returns settings that use the drawn sample set of each stage; see `sample_sets.draw_samples`."""
+    drawn = draw_samples(
+        NAME,
+        configs,
+        directory,
+        small=small,
+        data_of=lambda config: config.root,
+        folder_of=lambda config: config.root.name or _FOLDER,
+    )
+    return [config.model_copy(update={"root": folder}) for config, folder, _ in drawn]

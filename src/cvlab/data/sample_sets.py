@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Protocol, TypeVar
 
 from pydantic import AfterValidator
 
@@ -13,23 +13,6 @@ from cvlab import registry
 from cvlab.errors import DataError, did_you_mean
 
 DRAWN_SIZES = (32, 1024)
-
-
-@dataclass(frozen=True)
-class SampleRequest:
-    """What a stage wants drawn.
-
-    Attributes:
-        sample: The name of the sample set; None where the settings name none.
-        data: The data that the set stands for; each different one becomes a set of other persons.
-        image_size: Height and width in pixels.
-        folder: The name of the folder to draw.
-    """
-
-    sample: str | None
-    data: Hashable
-    image_size: tuple[int, int]
-    folder: str
 
 
 def known_sample(source: str) -> AfterValidator:
@@ -45,28 +28,60 @@ def known_sample(source: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+class Sampled(Protocol):
+    """Data settings that may name a drawn set."""
+
+    @property
+    def sample(self) -> str | None:
+        """The name of the sample set."""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+
+
+Config = TypeVar("Config", bound=Sampled)
+
+
 def draw_samples(
-    source: str, requests: Sequence[SampleRequest], directory: Path, *, small: bool
-) -> list[tuple[Path, ModuleType]]:
-    """Draws what is not there yet and returns the folder of each request, and the module that drew it.
+    source: str,
+    configs: Sequence[Config],
+    directory: Path,
+    *,
+    small: bool,
+    data_of: Callable[[Config], Hashable],
+    folder_of: Callable[[Config], str],
+) -> list[tuple[Config, Path, ModuleType]]:
+    """Draws the sample set of each stage below `directory`, once: what is already there is used again.
+
+    Args:
+        source: The name of the source that the settings are of.
+        configs: The data settings of the stages.
+        directory: Where to draw.
+        small: Whether to draw few images, for a quick try.
+        data_of: The data that a set stands for; each different one becomes a set of other persons.
+        folder_of: The name of the folder to draw.
+
+    Returns:
+        The settings of each stage, its folder, and the module that drew it.
 
     Raises:
         DataError: The settings name no sample set.
     """
     known: list[Hashable] = []
     drawn = []
-    for request in requests:
-        if request.sample is None:
+    for config in configs:
+        if config.sample is None:
             raise DataError("--sample: expected `data.sample` to name a drawn data set (see `cvlab list`).")
-        module = registry.load(registry.SYNTHETIC[source], request.sample)
-        if request.data not in known:
-            known.append(request.data)
-        domain = known.index(request.data)
-        size = min(max(*request.image_size, DRAWN_SIZES[0]), DRAWN_SIZES[1])
+        module = registry.load(registry.SYNTHETIC[source], config.sample)
+        if data_of(config) not in known:
+            known.append(data_of(config))
+        domain = known.index(data_of(config))
+        size = min(max(*config.image_size, DRAWN_SIZES[0]), DRAWN_SIZES[1])
         # All that decides the pictures is in the path, so that no other experiment's are taken for these.
-        target = directory / f"{request.sample}-{'small' if small else 'full'}-{size}-{domain}" / request.folder
+        target = directory / f"{config.sample}-{'small' if small else 'full'}-{size}-{domain}" / folder_of(config)
         if not target.exists():
             sizes = module.SMALL if small else module.FULL
             module.write(target, image_size=size, domain=domain, **sizes[min(domain, 1)])
-        drawn.append((target, module))
+        drawn.append((config, target, module))
     return drawn

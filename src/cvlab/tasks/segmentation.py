@@ -81,6 +81,11 @@ class Segmentation:
         return True
 
     @property
+    def counts_at_threshold(self) -> bool:
+        """True: a table holds counts of pixels."""
+        return True
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """The task and the structure."""
         return ("segmentation", self.structure)
@@ -166,10 +171,6 @@ class Segmentation:
     def operating_point(self, predictions: Path, evaluate: EvaluateConfig) -> Json | None:
         """The threshold, as it was chosen on validation or given."""
         return choose(read_predictions(predictions), evaluate.threshold).to_json()
-
-    def is_counted_at(self, point: Json | None) -> bool:
-        """Whether a table that was predicted without an operating point holds what it would hold with it."""
-        return point is None or MaskThreshold.from_json(point).threshold == DEFAULT
 
     def metrics(self, predictions: Path, evaluate: EvaluateConfig, point: Json | None = None) -> dict[str, Any]:
         """Every metric of a predictions table."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,6 +29,10 @@ class Task(Protocol):
     @property
     def truth_is_masks(self) -> bool:
         """Whether batches bring masks as the truth, instead of what `encode` returns."""
+
+    @property
+    def counts_at_threshold(self) -> bool:
+        """Whether a predictions table depends on the threshold of the operating point; scores and numbers do not."""
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -77,9 +82,6 @@ class Task(Protocol):
     def operating_point(self, predictions: Path, evaluate: EvaluateConfig) -> Json | None:
         """What is chosen from the predictions of validation, as `operating_point.json` holds it; None for nothing."""
 
-    def is_counted_at(self, point: Json | None) -> bool:
-        """Whether a table that was predicted without an operating point is the same with it."""
-
     def metrics(self, predictions: Path, evaluate: EvaluateConfig, point: Json | None = None) -> dict[str, Any]:
         """Every metric of a predictions table, in the form of `metrics.json`; `point` is the operating point."""
 
@@ -93,18 +95,19 @@ class Task(Protocol):
         """Samples by split and class; where there are no classes, by split and `images`."""
 
 
-class WholeOutputs:
-    """The part of a task whose outputs are small: those of all samples are predicted first, then looked at."""
+class WholeOutputs(ABC):
+    """A task whose outputs are small: those of all samples are predicted first, then looked at."""
 
     truth_is_masks = False
+    counts_at_threshold = False
 
+    @abstractmethod
     def monitor(self, outputs: np.ndarray, table: SampleTable) -> dict[str, float]:
         """The values of `Config.monitors`, from the outputs for all samples."""
-        raise NotImplementedError
 
+    @abstractmethod
     def predictions_csv(self, outputs: np.ndarray, table: SampleTable) -> str:
         """The predictions table as text, from the outputs for all samples."""
-        raise NotImplementedError
 
     def validate(self, model: keras.Model, batches: Batches, table: SampleTable) -> dict[str, float]:
         """The values of `Config.monitors` of the samples in `table`."""
@@ -115,7 +118,3 @@ class WholeOutputs:
     ) -> str:
         """The predictions table as text; an operating point changes nothing in it."""
         return self.predictions_csv(model.predict(batches.dataset(), verbose=0), table)
-
-    def is_counted_at(self, point: Json | None) -> bool:
-        """True: scores and numbers do not depend on it."""
-        return True

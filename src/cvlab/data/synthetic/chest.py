@@ -5,7 +5,7 @@ Pneumonia is drawn as one cloudy part of a lung, sometimes two. How bright a fil
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 
@@ -38,23 +38,6 @@ def consolidation(rng: np.random.Generator) -> list[Opacity]:
     return found
 
 
-def write(
-    directory: Path,
-    *,
-    identities: int = 45,
-    images_per_identity: int = 3,
-    image_size: int = 128,
-    seed: int = 0,
-    domain: int = 0,
-) -> int:
-    """Draws a sample set as `directory/<class>/p<patient>_<number>.jpg`; see `film.write_films`."""
-    return film.write_films(
-        directory,
-        {"NORMAL": nothing, "PNEUMONIA": consolidation},
-        CYCLE,
-        identities=identities,
-        images_per_identity=images_per_identity,
-        image_size=image_size,
-        seed=seed,
-        domain=domain,
-    )
+FINDINGS = {"NORMAL": nothing, "PNEUMONIA": consolidation}
+# Draws a set as `directory/<class>/p<patient>_<number>.jpg`.
+write = partial(film.write_films, findings=FINDINGS, cycle=CYCLE)

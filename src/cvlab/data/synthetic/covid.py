@@ -6,7 +6,7 @@ bright a film is says nothing of its class.
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 
@@ -37,23 +37,6 @@ def patches(rng: np.random.Generator) -> list[Opacity]:
     ]
 
 
-def write(
-    directory: Path,
-    *,
-    identities: int = 48,
-    images_per_identity: int = 3,
-    image_size: int = 128,
-    seed: int = 0,
-    domain: int = 0,
-) -> int:
-    """Draws a sample set as `directory/<class>/p<patient>_<number>.jpg`; see `film.write_films`."""
-    return film.write_films(
-        directory,
-        {"Covid-19": patches, "No_findings": chest.nothing, "Pneumonia": chest.consolidation},
-        CYCLE,
-        identities=identities,
-        images_per_identity=images_per_identity,
-        image_size=image_size,
-        seed=seed,
-        domain=domain,
-    )
+FINDINGS = {"Covid-19": patches, "No_findings": chest.nothing, "Pneumonia": chest.consolidation}
+# Draws a set as `directory/<class>/p<patient>_<number>.jpg`.
+write = partial(film.write_films, findings=FINDINGS, cycle=CYCLE)

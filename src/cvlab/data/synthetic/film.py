@@ -108,11 +108,11 @@ def write_films(
     findings: Mapping[str, Finding],
     cycle: Sequence[str],
     *,
-    identities: int,
-    images_per_identity: int,
-    image_size: int,
-    seed: int,
-    domain: int,
+    identities: int = 48,
+    images_per_identity: int = 3,
+    image_size: int = 128,
+    seed: int = 0,
+    domain: int = 0,
 ) -> int:
     """Draws a sample set as `directory/<class>/p<patient>_<number>.jpg` (some as `.png`).
 
