@@ -37,10 +37,6 @@ class RunFolderError(CvlabError):
 class WriteError(RunFolderError, OSError):
     """A file cannot be written: the disk is full, read-only, or gone. Nothing half-written is left."""
 
-    def __init__(self, message: str, *, strerror: str | None) -> None:
-        super().__init__(message)
-        self.strerror = strerror
-
 
 class TrainingError(CvlabError):
     """Training cannot go on (for example, the loss is no longer a number)."""

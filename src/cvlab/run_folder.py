@@ -56,7 +56,7 @@ def _write_error(path: Path, error: OSError) -> WriteError:
     # HDF5 puts the system's reason into a longer text of its own.
     reason = os.strerror(errno.ENOSPC) if "errno = 28" in str(error) else error.strerror or str(error)
     free = shutil.disk_usage(above).free / 1e6
-    return WriteError(f"{path}: cannot be written ({reason}); {free:,.1f} MB are free there.", strerror=reason)
+    return WriteError(f"{path}: cannot be written ({reason}); {free:,.1f} MB are free there.")
 
 
 def sync_folder(folder: Path) -> None:

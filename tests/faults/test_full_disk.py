@@ -87,7 +87,7 @@ def test_a_training_whose_disk_is_full_goes_on_bit_for_bit(make_disk: MakeDisk, 
     assert "Traceback" not in said
     assert "cannot be written (No space left on device)" in said
     (path,) = (disk / "toy").iterdir()
-    assert f"Make room there, then go on with: cvlab train --resume {path}" in said
+    assert f"When this is put right, go on with: cvlab train --resume {path}" in said
     assert not [*path.rglob(".*.tmp*")]
     remount(disk, "size=50m")
     with pytest.MonkeyPatch.context() as patch:
