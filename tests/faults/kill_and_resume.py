@@ -1,6 +1,7 @@
 """Kills real trainings at random instants, resumes them, and compares them bit for bit with one that ran through.
 
-Run it with `python -m tests.faults.kill_and_resume --kills 100`.
+Run it with `python -m tests.faults.kill_and_resume --kills 100`. Two runs of your own, of which one was killed and
+resumed, are compared with `python -m tests.faults.kill_and_resume --compare RUN_DIR RUN_DIR`.
 """
 
 from __future__ import annotations
@@ -132,7 +133,12 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=10, help="kills in one run")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--compare", nargs=2, type=Path, metavar="RUN_DIR", help="only compare two finished runs")
     arguments = parser.parse_args()
+    if arguments.compare:
+        found = differences(*arguments.compare)
+        print("\n".join(found) or "bit-identical: weights, optimizer, state, predictions, metrics, history")
+        sys.exit(1 if found else 0)
     whole: dict[str, Path] = {}
     with tempfile.TemporaryDirectory() as name:
         for number in range(arguments.kills // arguments.each):
