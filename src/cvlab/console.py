@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -40,18 +40,22 @@ class Console:
 
     def log(self, text: str) -> None:
         """Adds `text` to the log only."""
-        if self._log is None:
-            self._kept.append(text)
-            return
-        with self._log.open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
+        self._kept.append(text)
+        self._write_log()
 
     def log_to(self, path: Path) -> None:
         """Logs to `path` from now on, starting with what was printed so far."""
         self._log = path
-        kept, self._kept = self._kept, []
-        for text in kept:
-            self.log(text)
+        self._write_log()
+
+    def _write_log(self) -> None:
+        """Writes what is kept; on a full disk it is kept for later, since no training may die of its log."""
+        if self._log is None or not self._kept:
+            return
+        with suppress(OSError):
+            with self._log.open("a", encoding="utf-8") as file:
+                file.writelines(f"{text}\n" for text in self._kept)
+            self._kept.clear()
 
     @contextmanager
     def track(self, label: str, total: int) -> Iterator[Callable[[int], None]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,27 +14,49 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cvlab.errors import RunFolderError
+from cvlab.errors import RunFolderError, WriteError
 
 Json = dict[str, Any]
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; it takes the place of `path` only when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=f".tmp{path.suffix}")
-    os.close(handle)
-    temporary = Path(name)
+    """Yields a temporary path beside `path`; it takes the place of `path` only when the block ends well.
+
+    Raises:
+        WriteError: The disk is full, or cannot be written to; the file that was there before is untouched.
+    """
+    temporary: Path | None = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=f".tmp{path.suffix}")
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
         sync_folder(path.parent)
+    except WriteError:
+        raise
+    except OSError as error:
+        raise _write_error(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _write_error(path: Path, error: OSError) -> WriteError:
+    """Says what cannot be written, why, and how much room there is."""
+    above = path.parent
+    while not os.path.exists(above):
+        above = above.parent
+    # HDF5 puts the system's reason into a longer text of its own.
+    reason = os.strerror(errno.ENOSPC) if "errno = 28" in str(error) else error.strerror or str(error)
+    free = shutil.disk_usage(above).free / 1e6
+    return WriteError(f"{path}: cannot be written ({reason}); {free:,.1f} MB are free there.")
 
 
 def sync_folder(folder: Path) -> None:

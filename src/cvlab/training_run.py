@@ -18,7 +18,7 @@ from cvlab.data.decoded import cache_dir
 from cvlab.data.pipeline import Batches
 from cvlab.data.prepare import PreparedData
 from cvlab.data.sampling import Sampler
-from cvlab.errors import CvlabError, Interrupted
+from cvlab.errors import CvlabError, DataError, Interrupted, WriteError
 from cvlab.features import compute_features
 from cvlab.models.network import BACKBONE, Network, parameter_counts
 from cvlab.models.pretrained_weights import NO_WEIGHTS
@@ -232,6 +232,15 @@ class TrainingRun:
         except (KeyboardInterrupt, Terminated):
             self.write_status("interrupted", "stopped before or after training")
             raise
+        except (WriteError, DataError) as error:
+            # The disk or the data: what can be put right, so that the same run goes on.
+            self.console.log(str(error))
+            with contextlib.suppress(WriteError):
+                self.write_status("failed", str(error))
+            raise type(error)(
+                f"{error}\nWhat was saved before is whole. When this is put right, go on with: "
+                f"cvlab train --resume {self.run.path}"
+            ) from error
         except BaseException as error:
             reason = str(error) if isinstance(error, CvlabError) else f"{type(error).__name__}: {error}"
             self.console.log(reason)
