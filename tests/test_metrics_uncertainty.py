@@ -228,7 +228,8 @@ def regression_table() -> RegressionUncertainty:
 def mask_table() -> MaskUncertainty:
     counts = np.array([[4, 1, 1, 10], [0, 0, 0, 16], [0, 3, 0, 13]])
     rng = np.random.default_rng(4)
-    return MaskUncertainty(ids(3), counts, *rng.uniform(0, 0.6, (3, 3)), gaps=rng.normal(size=(3, 15)))
+    nll, entropies, information = rng.uniform(0, 0.6, (3, 3))
+    return MaskUncertainty(ids(3), counts, nll, entropies, information, rng.normal(size=(3, 15)))
 
 
 @pytest.mark.parametrize("make", [class_table, regression_table, mask_table])

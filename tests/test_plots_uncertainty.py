@@ -189,8 +189,8 @@ def with_masks(folder: Path) -> RunFolder:
         counter = MaskCounter(0.5)
         counter.add(ids, ids, truth * np.array([1, 1, 0])[:, None, None], truth)
         write_text(run.predictions(split), predictions_csv(counter.predictions()))
-        gaps = np.full((3, 15), 0.16)
-        MaskUncertainty(ids, counts, *np.full((3, 3), 0.25), gaps=gaps).write(run.uncertainty(split))
+        same = np.full(3, 0.25)
+        MaskUncertainty(ids, counts, same, same, same, np.full((3, 15), 0.16)).write(run.uncertainty(split))
     Image.new("RGB", (40, 30)).save(run.uncertain_masks)
     return run
 
