@@ -56,6 +56,7 @@ def test_the_public_folder_as_it_is(root: Path, tmp_path: Path) -> None:
     assert 0 < sum(shows) < 36
     places = {*zip(samples.table.group, samples.table.split, strict=True)}
     assert len(places) == 6  # each patient in one split
+    assert data_json(prepared(tmp_path, root=root), [{}], allow_leakage=False)["stages"][0]["group_name"] == "patient"
 
 
 def test_the_table_keeps_masks_and_their_contents(root: Path, tmp_path: Path) -> None:
@@ -92,6 +93,7 @@ def test_by_slice_leaks_and_says_so(root: Path, tmp_path: Path) -> None:
     assert written["leaks"] == [str(leak)]
     assert written["stages"][0]["warnings"] == [f"LEAKAGE: {leak}."]
     assert written["stages"][0]["masks"] == ["tumour"]
+    assert written["stages"][0]["group_name"] == "group"
     assert prepared(tmp_path, root=root).leaks == []
 
 

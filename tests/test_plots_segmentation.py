@@ -72,7 +72,8 @@ def test_the_histogram_counts_the_images_that_show_the_structure_and_says_what_i
 def test_the_box_of_a_group_reaches_over_its_images_and_its_volume_is_marked() -> None:
     group = np.array(["b", "b", "b", "a", "a", "a", "a", "c"], dtype=object)
     volumes = {"a": 0.9, "b": 0.2, "c": 1.0}
-    ax = dice_by_group(DICE, group, NONEMPTY, volumes, split="val", ax=axes())
+    ax = dice_by_group(DICE, group, NONEMPTY, volumes, split="val", ax=axes(), named="patient")
+    assert ax.get_title(loc="left") == "Dice by patient (val)"
     assert [label.get_text() for label in ax.get_yticklabels()] == ["b (3)", "a (2)", "c (0)"]
     boxes = [patch for patch in ax.patches if isinstance(patch, Rectangle)]
     assert [box.get_x() for box in boxes] == pytest.approx([np.percentile(DICE[:3], 25), 0.91])

@@ -15,7 +15,7 @@ from sklearn.metrics import f1_score, jaccard_score
 
 from cvlab.document import Block, block_markdown
 from cvlab.errors import RunFolderError
-from cvlab.metrics.segmentation import choose, read_predictions, segmentation_metrics
+from cvlab.metrics.segmentation import MaskCounter, choose, predictions_csv, read_predictions, segmentation_metrics
 from cvlab.reading_segmentation import read_curves
 from cvlab.report_record import TaskReport, read_record
 from cvlab.report_segmentation import build, stage_results
@@ -253,9 +253,40 @@ def test_images_that_are_groups_of_their_own_have_no_volumes(small: RunFolder) -
         path.write_text("".join(",".join(row) + "\n" for row in lines))
     report = build(read_record(small))
     assert markdown(report.sections["Results by group (test)"]) == [
-        "Every image is a group of its own, so that there are no volumes."
+        "Every image is the only one of its group: there are no volumes."
     ]
     assert not any("by group" in picture.caption for picture in report.pictures)
+    # Their means are those over all images: no sentence and no table calls them those of volumes.
+    (which,) = [finding for finding in report.findings if finding.startswith("Which mean is which")]
+    assert "volume" not in which
+    assert "volume" not in "\n".join(markdown(report.sections["Results"] + report.sections["Dice of the best weights"]))
+
+
+def test_groups_are_called_what_the_source_calls_them(small: RunFolder) -> None:
+    data = read_json(small.data)
+    data["stages"][0]["group_name"] = "patient"
+    write_json(small.data, data)
+    report = build(read_record(small))
+    assert "| Dice, by patient, mean of the volumes |" in "\n".join(markdown(report.sections["Results"]))
+    assert "| patients | 4 | 5 | 5 |" in "\n".join(markdown(report.sections["Results"]))
+    assert "| patient | images |" in "\n".join(markdown(report.sections["Results by patient (test)"]))
+    assert any(picture.caption == "Dice by patient (test)" for picture in report.pictures)
+    assert any("by patient, each of 5 patients as one volume" in finding for finding in report.findings)
+    assert any(finding.startswith("Too few patients: 5 patients in test") for finding in report.findings)
+    words = [*report.findings, *(text for blocks in report.sections.values() for text in markdown(blocks))]
+    assert not any("group" in text for text in words)
+
+
+def test_volumes_without_any_true_pixel_are_named(small: RunFolder) -> None:
+    assert not any("without any true pixel" in text for text in markdown(build(read_record(small)).sections["Results"]))
+    counter = MaskCounter(read_json(small.operating_point)["threshold"])
+    for patient in ("A", "B"):
+        truth = np.zeros((2, 4, 4))
+        truth[:, 0] = patient == "A"
+        counter.add([f"{patient}{number}" for number in range(2)], [patient] * 2, truth, truth)
+    small.predictions("test").write_text(predictions_csv(counter.predictions()))
+    said = markdown(build(read_record(small)).sections["Results"])[-2]
+    assert said.startswith("- test: 1 group without any true pixel; such a volume counts as 1")
 
 
 def test_an_earlier_stage_has_its_results_and_curves(run: RunFolder) -> None:

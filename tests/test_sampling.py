@@ -239,5 +239,20 @@ def test_the_report_shows_what_training_sees_of_each_class(tmp_path: Path) -> No
     assert said.startswith("Sampling: natural. Class weights: as given. Loss: focal (gamma 2, alpha 0.25). ")
 
 
+def test_losses_of_masks_weigh_pixels_so_that_images_have_no_weight(tmp_path: Path) -> None:
+    task = {"name": "segmentation", "loss": {"name": "tversky", "alpha": 1.5, "beta": 0.5}}
+    _, rows, said = report_on(tmp_path / "a", task, {"no tumour": (40, 40), "tumour": (20, 20)})
+    assert rows.splitlines() == [
+        "| class | samples | drawn |",
+        "| --- | ---: | ---: |",
+        "| no tumour | 40 | 40 |",
+        "| tumour | 20 | 20 |",
+    ]
+    assert said == "Sampling: natural. Loss: tversky (alpha 1.5, beta 0.5), which weighs pixels, not images."
+    # Where every mask shows something, there is one class.
+    _, rows, _ = report_on(tmp_path / "b", task, {"tumour": (20, 20)})
+    assert rows.splitlines()[2:] == ["| tumour | 20 | 20 |"]
+
+
 def test_a_run_without_classes_has_no_such_table(tmp_path: Path) -> None:
     assert report_on(tmp_path, {"name": "regression"}, {}) == []

@@ -22,7 +22,7 @@ from cvlab.evaluation_pictures import PictureBook
 from cvlab.evaluation_uncertainty import UncertaintyStep, check_injection, without_injection
 from cvlab.initial import build_tasks
 from cvlab.metrics.uncertainty import INJECTION
-from cvlab.other_data import open_other_data
+from cvlab.other_data import drop_other_data, open_other_data
 from cvlab.run_folder import Json, RunFolder, read_json, write_json, write_text
 from cvlab.tasks.task import Task
 
@@ -60,7 +60,12 @@ class Evaluator:
 
         Args:
             splits: Predict these only; None for all. Metrics come from all predictions that there are.
+
+        Raises:
+            RunFolderError: Only some are to be predicted, and those at another threshold than the rest.
         """
+        if splits is not None:
+            self._check_threshold()
         model = checkpoint.load_model(self._best())
         stage = self.experiment.stages[-1]
         samples = self._samples(stage)
@@ -70,12 +75,13 @@ class Evaluator:
         if missing:
             raise DataError(f"--split: this run has no {missing[0]} split; it has {', '.join(samples.splits)}.")
         wanted = [split for split in samples.splits if splits is None or split in splits]
-        if splits is not None:
-            self._check_threshold()
+        before = self._stored_point()
         if "val" in wanted:
             self.run.operating_point.unlink(missing_ok=True)
             self._predict_validation(model, samples)
         point = self._operating_point(model)
+        if point is not None and self.task.counts_at_threshold and before.get("threshold") != point["threshold"]:
+            drop_other_data(self.run, self.console)
         for split in wanted:
             if split != "val":
                 self._predict_split(model, samples, split, point)
@@ -126,14 +132,18 @@ class Evaluator:
 
     def _check_threshold(self) -> None:
         """Refuses to evaluate a part by another threshold than the one that the other tables are counted at."""
-        if not self.task.counts_at_threshold or not self.run.operating_point.is_file():
-            return
-        before, now = read_json(self.run.operating_point).get("rule"), self.experiment.evaluate.threshold
-        if before != now:
+        before, now = self._stored_point().get("rule"), self.experiment.evaluate.threshold
+        if self.task.counts_at_threshold and before not in (None, now):
             raise RunFolderError(
                 f"{self.run.config}: evaluate.threshold is {now}, but the predictions of this run are counted at that "
                 f"of {before}. Count all of them anew first: cvlab evaluate {self.run.path}"
             )
+
+    def _stored_point(self) -> Json:
+        """What was chosen on validation before; empty where nothing was."""
+        path = self.run.operating_point
+        stored: Json = read_json(path) if path.is_file() else {}
+        return stored
 
     def _best(self) -> Path:
         if self.run.best.is_file():
@@ -222,7 +232,7 @@ class Evaluator:
         if not val.is_file():
             self._predict_validation(model, self._samples(self.experiment.stages[-1]))
         point = self.task.operating_point(val, self.experiment.evaluate)
-        stored: Json = read_json(path) if path.is_file() else {}
+        stored = self._stored_point()
         if point is not None and all(stored.get(key) == point.get(key) for key in ("rule", "positive_class")):
             return without_injection(stored)
         kept = {key: value for key, value in stored.items() if key == INJECTION}

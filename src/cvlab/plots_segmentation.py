@@ -70,7 +70,14 @@ def groups_height(groups: int) -> float:
 
 
 def dice_by_group(
-    dice: Values, group: NDArray[np.object_], nonempty: Flags, volumes: Mapping[str, float], *, split: str, ax: Axes
+    dice: Values,
+    group: NDArray[np.object_],
+    nonempty: Flags,
+    volumes: Mapping[str, float],
+    *,
+    split: str,
+    ax: Axes,
+    named: str = "group",
 ) -> Axes:
     """Draws the Dice of each group's images as a box, and that of its volume; the worst volume stands on top.
 
@@ -84,11 +91,12 @@ def dice_by_group(
         volumes: Dice of the pixels of all images of a group, by group.
         split: Which images; stands in the title.
         ax: Where to draw.
+        named: What a group is called.
     """
     worst = sorted(volumes, key=lambda name: (volumes[name], name))
     names = worst[:MOST_GROUPS]
     more = f": the worst {len(names)} of {len(worst):,}" if len(worst) > len(names) else ""
-    prepare(ax, f"Dice by group ({split}){more}", "Dice", "")
+    prepare(ax, f"Dice by {named} ({split}){more}", "Dice", "")
     members = {name: dice[nonempty & (group == name)] for name in names}
     _boxes({place: members[name] for place, name in enumerate(names) if len(members[name])}, ax)
     marker: dict[str, Any] = {"marker": "D", "markersize": 6, "markeredgecolor": "white", "linestyle": ""}

@@ -240,7 +240,8 @@ def _data_notes(record: RunRecord) -> list[Block]:
     for stage in record.data.get("stages") or []:
         name = stage["stage"]
         if stage.get("groups") is not None:
-            lines.append(f"Stage {name}: {counted(stage['images'], 'image')} in {counted(stage['groups'], 'group')}")
+            groups = counted(stage["groups"], stage.get("group_name", "group"))
+            lines.append(f"Stage {name}: {counted(stage['images'], 'image')} in {groups}")
         lines += [f"Stage {name}: {note}" for note in stage.get("notes", [])]
         lines += [f"Stage {name}: WARNING: {warning}" for warning in stage.get("warnings", [])]
     for path in sorted(record.run.predictions("test").parent.glob("data-*.json")):

@@ -26,6 +26,11 @@ def _seen(record: RunRecord, stage: Json) -> tuple[Table, Paragraph]:
     """The table of a stage, and a sentence on the settings behind it."""
     name, draws = str(stage["stage"]), stage["draws"]
     task = record.tasks[name]
+    if task.get("name") == "segmentation":
+        # Its losses weigh pixels: those of a batch together, or each by itself.
+        counts = [[md(label), f"{cells['samples']:,}", f"{cells['drawn']:,}"] for label, cells in draws.items()]
+        said = f"Sampling: {md(_sampling(record, name))}. Loss: {md(_loss(task))}, which weighs pixels, not images."
+        return Table(["class", "samples", "drawn"], counts), Paragraph(said)
     weights = _weights(task, {label: cells["samples"] for label, cells in draws.items()})
     parts = {label: cells["drawn"] * weights[label] for label, cells in draws.items()}
     total = sum(parts.values())

@@ -101,34 +101,38 @@ def _merged(computed: Metrics, stored: Json) -> Metrics:
     return {**found, **({INTERVALS: stored[INTERVALS]} if INTERVALS in stored else {})}
 
 
-def about_intervals(record: RunRecord, metrics: Mapping[str, Metrics], labels: Mapping[str, str]) -> list[Block]:
+def about_intervals(
+    record: RunRecord, metrics: Mapping[str, Metrics], labels: Mapping[str, str], *, group: str = "group"
+) -> list[Block]:
     """Returns what the intervals of some splits are, and what to beware of; or how to get them.
 
     Args:
         record: The run.
         metrics: By split, as `with_stored_intervals` returns them.
         labels: What the metrics are called that are shown; those without an interval are named.
+        group: What a group is called, such as "patient".
     """
     held_out = {split: values for split, values in metrics.items() if split not in TRAINED_ON}
     described = {split: values[INTERVALS] for split, values in held_out.items() if INTERVALS in values}
     if not described:
         return [Paragraph(f"These values have no intervals; {code(f'cvlab evaluate {record.run.path}')} adds them.")]
-    sentences = {_sentence(found): None for found in described.values()}
-    sizes = [f"{split}: {counted(found['units'], found['unit'])}" for split, found in described.items()]
+    sentences = {_sentence(found, group): None for found in described.values()}
+    units = {split: group if found["unit"] == "group" else found["unit"] for split, found in described.items()}
+    sizes = [f"{split}: {counted(found['units'], units[split])}" for split, found in described.items()]
     notes = [f"{split}: {note}." for split, found in described.items() for note in found["notes"]]
     without = [note for split, values in held_out.items() for note in _without(split, values, labels)]
     blocks: list[Block] = [Paragraph(f"{' '.join(sentences)} {'; '.join(sizes)}.")]
     return [*blocks, Bullets([*notes, *without])] if notes or without else blocks
 
 
-def _sentence(found: Json) -> str:
+def _sentence(found: Json, group: str) -> str:
     resampled = f"{METHODS[found['method']]} ({found['resamples']:,} resamples)"
     head = f"In brackets stand {found['confidence'] * 100:g} % intervals:"
     if found["unit"] == "group":
-        return f"{head} {resampled} of whole groups, since the samples of a group (a patient, a person) are alike."
+        return f"{head} {resampled} of whole {group}s, since the samples of one {group} are alike."
     return (
         f"{head} Wilson for proportions, DeLong for areas under ROC curves, {resampled} for the rest. Every "
-        f"{found['unit']} is a group of its own here, so these are intervals over {found['unit']}s; if several were "
+        f"{found['unit']} is a {group} of its own here, so these are intervals over {found['unit']}s; if several were "
         "of one patient or person, they would be too narrow."
     )
 

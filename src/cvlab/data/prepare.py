@@ -209,6 +209,7 @@ def data_json(data: PreparedData, tasks: Sequence[Mapping[str, Any]], *, allow_l
                 **task,
                 "images": len(stage.samples.table.originals()),
                 "groups": len(set(stage.samples.table.group)),
+                "group_name": stage.source.group_name,
                 "unmatched_groups": stage.source.unmatched_groups,
                 "draws": {name: {"samples": n, "drawn": drawn} for name, (n, drawn) in stage.draws.items()},
                 "fingerprint": stage.samples.table.fingerprint(),
