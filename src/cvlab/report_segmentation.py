@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,19 +16,20 @@ from cvlab.metrics.segmentation import (
     segmentation_metrics,
 )
 from cvlab.metrics.segmentation_table import THRESHOLDS
-from cvlab.reading_segmentation import has_volumes, read_curves
+from cvlab.reading_segmentation import has_volumes, read_cautions, read_curves, read_fit
 from cvlab.reading_stages import SPLITS
+from cvlab.report_gallery import gallery_section
 from cvlab.report_intervals import about_intervals, with_stored_intervals
 from cvlab.report_parts import (
     changes_by_stage,
     draw_curves,
-    draw_figures,
+    draw_named,
     picture_blocks,
     read_after,
     read_splits,
     shown_of,
 )
-from cvlab.report_record import RunRecord, TaskReport
+from cvlab.report_record import RunRecord, TaskReport, TaskSummary
 from cvlab.report_segmentation_figures import Names, figures_of
 from cvlab.report_text import change, code, md, number
 from cvlab.report_uncertainty import uncertainty_section
@@ -79,6 +81,7 @@ OVER_THRESHOLDS = {
 }
 CURVES = {"loss": "loss", "dice": "Dice", "iou": "IoU", "accuracy": "pixel accuracy"}
 CHANGES = {"dice_pooled": "Dice, pooled", "dice_nonempty": "Dice, with {structure}", "iou_pooled": "IoU, pooled"}
+HEADLINE = ("dice_pooled", "dice_nonempty", "dice_all", "dice_group_mean", "iou_pooled")
 MOST_GROUPS = 60
 # The threshold of the run belongs to its last weights.
 COMPARED_AT = "0.50"
@@ -95,22 +98,36 @@ def build(record: RunRecord) -> TaskReport:
     point = _read_point(record, predictions)
     metrics = with_stored_intervals(record, {split: segmentation_metrics(p) for split, p in predictions.items()})
     shown, names = shown_of(predictions), _names(record, record.stages_of_task)
-    figures = figures_of(predictions[shown], metrics, point, split=shown, names=names)
+    figures = {
+        figure.stem: figure for figure in figures_of(predictions[shown], metrics, point, split=shown, names=names)
+    }
+    drawn = partial(draw_named, record, figures, split=shown)
     return TaskReport(
         sections={
             "Results": [
                 *_results(metrics, shown, names),
                 *about_intervals(record, metrics, _shown_labels(metrics[shown], names), group=names.group),
             ],
-            "Mask threshold": [Paragraph(_threshold(record, point))],
-            f"Over thresholds ({shown})": [_over_thresholds(metrics[shown], point, names)],
-            f"Results by {md(names.group)} ({shown})": _by_group(metrics[shown], names),
-            "Before and after each stage": _changes(record, names),
+            f"Results by image ({shown})": drawn("dice_histogram"),
+            f"Results by {md(names.group)} ({shown})": [*_by_group(metrics[shown], names), *drawn("dice_by_group")],
             "Dice of the best weights": [_of_splits(metrics, names)],
+            "Before and after each stage": _changes(record, names),
+            "Mask threshold": [Paragraph(_threshold(record, point))],
+            f"Over thresholds ({shown})": [
+                _over_thresholds(metrics[shown], point, names),
+                *drawn("dice_over_thresholds"),
+            ],
+            "Predictions to look at": gallery_section(record),
             "Uncertainty by dropout injection": uncertainty_section(record),
         },
+        curves=draw_curves(record, CURVES),
         findings=read_curves(record.history_of_task, metrics, **names._asdict()),
-        pictures=draw_curves(record, CURVES) + draw_figures(record, figures, split=shown),
+        summary=TaskSummary(
+            headline=_headline(metrics, shown, names),
+            baseline="",
+            fit=read_fit(metrics),
+            cautions=read_cautions(metrics, **names._asdict()),
+        ),
     )
 
 
@@ -185,6 +202,17 @@ def _empty_volumes(metrics: dict[str, Metrics], names: Names) -> list[Block]:
         if count
     ]
     return [Bullets(said)] if said else []
+
+
+def _headline(metrics: dict[str, Metrics], shown: str, names: Names) -> Table:
+    splits = [split for split in metrics if split not in TRAINED_ON]
+    nothing, labels = metrics[shown]["predict_nothing"], _shown_labels(metrics[shown], names)
+    rows = [
+        [labels[name], *(number(metrics[split][name]) for split in splits), _short(nothing[name])]
+        for name in HEADLINE
+        if name in labels
+    ]
+    return Table(["metric", *map(md, splits), f"predicting nothing ({md(shown)})"], rows)
 
 
 def _threshold(record: RunRecord, point: MaskThreshold | None) -> str:

@@ -74,6 +74,7 @@ def _histogram(p: SegmentationPredictions, split: str, structure: str) -> Figure
         caption,
         WIDE,
         lambda ax: dice_histogram(dice, nonempty, structure=structure, split=split, ax=ax),
+        "Histogram: how many images have which Dice.",
     )
 
 
@@ -85,6 +86,7 @@ def _box_plot(p: SegmentationPredictions, metrics: Metrics, split: str, named: s
         f"Dice by {md(named)}",
         (8.6, groups_height(len(volumes))),
         lambda ax: dice_by_group(dice, p.group, nonempty, volumes, split=split, ax=ax, named=named),
+        f"A row for each {named}: the Dice of its images as a box, and that of all of them as one volume.",
     )
 
 
@@ -98,6 +100,7 @@ def _threshold_curves(metrics: dict[str, Metrics], chosen: float, structure: str
         "Dice over thresholds",
         WIDE,
         lambda ax: dice_over_thresholds(curves, THRESHOLDS, chosen=chosen, structure=structure, ax=ax),
+        "Dice over the threshold that a pixel must reach; the threshold in use is marked.",
     )
 
 
