@@ -2,7 +2,8 @@
 
 The expected calibration error over all pixels is sum[|sum[t - p]|] / pixels: the outer sum over 15 equally wide bins of
 p, the inner one over the pixels of a bin (Guo et al. 2017, of two classes), with t the truth (0 or 1) and p the
-probability. A table keeps these 15 sums of each image. A bin holds its upper edge and not its lower one, the first 0 too.
+probability. A table keeps these 15 sums of each image. A bin holds its upper edge and not its lower one; the first
+holds 0 too.
 """
 
 from __future__ import annotations
