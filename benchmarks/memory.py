@@ -90,7 +90,7 @@ def main() -> None:
     if arguments.side:
         serve(arguments.side)
         return
-    side, counts = (32, [40, 80]) if arguments.smoke else (SIZE, arguments.slices)
+    side, counts = (32, [40]) if arguments.smoke else (SIZE, arguments.slices)
     found = []
     with measure.scratch() as scratch:
         drawn = draw(scratch / "drawn", 2 if arguments.smoke else 20, side)
