@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ from cvlab.errors import RunFolderError
 from cvlab.metrics.classification import classification_metrics, classification_text, read_predictions
 from cvlab.report import write_report
 from cvlab.run_folder import RunFolder, read_json, write_json
+from tests.report_fixture import heavy_modules, rows
 from tests.run_fixture import fake_run, write_predictions
 
 PLOTS = {
@@ -43,13 +41,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 def small(tmp_path: Path) -> RunFolder:
     """A small run of one stage and two classes, to be changed by a test."""
     return fake_run(tmp_path, names=("no", "yes"), samples=200, stages=("train",))
-
-
-def rows(report: str, heading: str) -> list[list[str]]:
-    """The cells of all tables under a heading, head and rule left out."""
-    part = report.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    lines = [line for line in part.splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if "---" not in line][1:]
 
 
 def edit(path: Path, **changes: Any) -> None:
@@ -288,14 +279,7 @@ def test_before_and_after_must_speak_of_the_same_samples(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_report_needs_neither_tensorflow_nor_pyplot(small: RunFolder) -> None:
-    program = (
-        "import sys, json; from pathlib import Path; from cvlab.run_folder import RunFolder;"
-        "from cvlab.report import write_report; write_report(RunFolder.open(Path(sys.argv[1])));"
-        "print(json.dumps([m for m in ('tensorflow', 'keras', 'matplotlib.pyplot', 'pandas') if m in sys.modules]))"
-    )
-    done = subprocess.run([sys.executable, "-c", program, str(small.path)], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == []
-    assert done.stderr == ""
+    assert heavy_modules(small) == []
 
 
 def test_the_configuration_in_the_report_reads_back(run: RunFolder) -> None:

@@ -20,6 +20,7 @@ from cvlab.report import write_report
 from cvlab.report_binary import LABELS, binary_sections
 from cvlab.report_record import read_record
 from cvlab.run_folder import RunFolder, read_json, write_json
+from tests.report_fixture import rows
 from tests.run_fixture import fake_run, write_predictions
 
 POINT_PLOTS = {"roc_operating_point.png", "precision_recall_operating_point.png"}
@@ -47,16 +48,10 @@ def run(reported: RunFolder, tmp_path: Path) -> RunFolder:
     return RunFolder(Path(shutil.copytree(reported.path, tmp_path / "copy")))
 
 
-def rows(report: str, heading: str) -> list[list[str]]:
-    part = report.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    lines = [line for line in part.splitlines() if line.startswith("| ") and "---" not in line]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
-
-
 def test_every_figure_is_that_of_the_predictions(reported: RunFolder) -> None:
     run, report = reported, reported.report.read_text()
     threshold = read_json(run.operating_point)["threshold"]
-    by_label = {row[0]: row[1:] for row in rows(report, "At the operating point")}
+    by_label = {row[0]: row[1:] for row in rows(report, "At the operating point", head=True)}
     assert by_label["metric"] == ["val", "test"]
     for column, split in enumerate(("val", "test")):
         p = read_predictions(run.predictions(split))
@@ -94,7 +89,7 @@ def test_the_threshold_and_where_it_comes_from(run: RunFolder) -> None:
 
 def test_the_table_over_thresholds_has_the_chosen_one_in_its_place(reported: RunFolder) -> None:
     run, report = reported, reported.report.read_text()
-    head, *found = rows(report, "Over thresholds (test)")
+    head, *found = rows(report, "Over thresholds (test)", head=True)
     assert head[0] == "threshold"
     p = read_predictions(run.predictions("test"))
     threshold = read_json(run.operating_point)["threshold"]
@@ -148,7 +143,7 @@ def test_without_test_it_is_about_val_and_other_data_stand_beside_it(run: RunFol
     scores = np.array([[0.9, 0.1], [0.2, 0.8]])
     write_predictions(run.predictions("data-other"), np.array([0, 0]), scores, ("healthy", "ill"))
     report = write_report(run).read_text()
-    found = {row[0]: row[1:] for row in rows(report, "At the operating point")}
+    found = {row[0]: row[1:] for row in rows(report, "At the operating point", head=True)}
     assert found["metric"] == ["val", "data-other"]
     assert found["specificity"][1] == "0.500"
     assert found["sensitivity (recall)"][1] == "undefined (no sample is positive)"
@@ -159,7 +154,7 @@ def test_an_infinite_likelihood_ratio_says_so(run: RunFolder) -> None:
     scores = np.array([[0.9, 0.1], [0.0, 1.0]])
     write_predictions(run.predictions("test"), np.array([0, 1]), scores, ("healthy", "ill"))
     report = write_report(run).read_text()
-    found = {row[0]: row[2:] for row in rows(report, "At the operating point")}
+    found = {row[0]: row[2:] for row in rows(report, "At the operating point", head=True)}
     assert found["positive likelihood ratio"] == ["infinite (no false positive)"]
     assert found["negative likelihood ratio"] == ["0.000"]
 

@@ -3,8 +3,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from cvlab.report_parts import Figure
 from cvlab.report_regression import _plane
 from cvlab.run_folder import RunFolder, read_json, write_json, write_text
 from tests.regression_run_fixture import fake_history, fake_regression_run, write_table
+from tests.report_fixture import heavy_modules, rows
 from tests.run_fixture import fake_scores, fake_targets, write_predictions
 
 PLOTS = {
@@ -50,13 +49,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 def small(tmp_path: Path) -> RunFolder:
     """A small run of one stage and one target, to be changed by a test."""
     return fake_regression_run(tmp_path, names=("age",), samples=600, stages=("train",))
-
-
-def rows(report: str, heading: str) -> list[list[str]]:
-    """The cells of all tables under a heading, head and rule left out."""
-    part = report.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    lines = [line for line in part.splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if "---" not in line][1:]
 
 
 def by_hand(p: RegressionPredictions) -> dict[str, list[float]]:
@@ -312,11 +304,4 @@ def test_a_regression_before_another_task_has_its_results_in_a_section(tmp_path:
 
 @pytest.mark.slow
 def test_report_needs_neither_tensorflow_nor_pyplot(small: RunFolder) -> None:
-    program = (
-        "import sys, json; from pathlib import Path; from cvlab.run_folder import RunFolder;"
-        "from cvlab.report import write_report; write_report(RunFolder.open(Path(sys.argv[1])));"
-        "print(json.dumps([m for m in ('tensorflow', 'keras', 'matplotlib.pyplot', 'pandas') if m in sys.modules]))"
-    )
-    done = subprocess.run([sys.executable, "-c", program, str(small.path)], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == []
-    assert done.stderr == ""
+    assert heavy_modules(small) == []

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from cvlab.reading_segmentation import read_curves
 from cvlab.report_record import TaskReport, read_record
 from cvlab.report_segmentation import build, stage_results
 from cvlab.run_folder import RunFolder, read_json, write_json
+from tests.report_fixture import heavy_modules
 from tests.segmentation_run_fixture import FIRST, PATIENTS, SKILLS, fake_segmentation_run, fake_volume, write_table
 
 PLOTS = {
@@ -315,12 +313,4 @@ def test_the_structure_is_named_as_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_report_needs_neither_tensorflow_nor_pyplot(small: RunFolder) -> None:
-    program = (
-        "import sys, json; from pathlib import Path; from cvlab.run_folder import RunFolder;"
-        "from cvlab.report_record import read_record; from cvlab.report_segmentation import build;"
-        "build(read_record(RunFolder.open(Path(sys.argv[1]))));"
-        "print(json.dumps([m for m in ('tensorflow', 'keras', 'matplotlib.pyplot', 'pandas') if m in sys.modules]))"
-    )
-    done = subprocess.run([sys.executable, "-c", program, str(small.path)], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == []
-    assert done.stderr == ""
+    assert heavy_modules(small, "cvlab.report_segmentation.build(cvlab.report_record.read_record(run))") == []

@@ -15,10 +15,14 @@ import pytest
 import yaml
 
 from cvlab.config import EvaluateConfig
+from cvlab.config_file import load_experiment
+from cvlab.console import Console
+from cvlab.data.decoded import DecodedSamples
 from cvlab.data.samples import read_samples
 from cvlab.data.source import Labels
 from cvlab.data.synthetic import brain
 from cvlab.errors import ConfigError, DataError, RunFolderError
+from cvlab.evaluation_pictures import PictureBook
 from cvlab.experiment import evaluate, train
 from cvlab.metrics.segmentation import MaskMonitor, read_predictions
 from cvlab.report import write_report
@@ -241,6 +245,21 @@ def read_empty() -> Any:
 
     table = new_table(["a"], [Path("/x/a.png")], ["a"], {"class": ["no tumour"]})
     return table.with_columns(split=text_column(["val"]))
+
+
+def test_augmented_pictures_are_of_masks_that_show_something_whatever_it_is_called(tmp_path: Path) -> None:
+    from cvlab.data.samples import new_table
+
+    names = [f"a/{number}" for number in range(30)]
+    shown = ["no flow" if number % 10 == 0 else "no no flow" for number in range(30)]
+    table = new_table(names, [Path("/") / name for name in names], names, {"class": shown})
+    none = np.zeros((1, 4, 4, 3), np.uint8)
+    task = build(Config(), Labels.of_masks("no flow"))
+    (tmp_path / "toy.yaml").write_text(CONFIG.replace("ROOT", str(tmp_path)))
+    book = PictureBook(RunFolder(tmp_path), load_experiment(tmp_path / "toy.yaml"), task, False, Console(io.StringIO()))
+    chosen = book._with_structure(DecodedSamples(table, none, np.zeros(30, np.int64)))
+    assert {table.targets["class"][row] for row in chosen} == {"no flow"}
+    assert len(chosen) == 3
 
 
 def test_masks_are_written_and_read_back_under_names_that_stay_apart(tmp_path: Path) -> None:

@@ -163,19 +163,19 @@ def overlay(image: Image, truth: Flags, predicted: Flags) -> Image:
         predicted: (h, w) mask.
     """
     places = (truth & predicted, predicted & ~truth, truth & ~predicted)
-    return _tinted(image, dict(zip(KINDS, places, strict=True)))
+    grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
+    return _tinted(grey, dict(zip(KINDS, places, strict=True)))
 
 
 def truth_overlay(image: Image, truth: Flags) -> Image:
-    """Returns the grey image (h, w, 3) with the mask (h, w) in orange."""
-    return _tinted(image, {TRUTH: truth})
+    """Returns the image (h, w, 3) in its own colours, which augmentation may have changed, with the mask in orange."""
+    return _tinted(image.astype(np.float64), {TRUTH: truth})
 
 
-def _tinted(image: Image, places: Mapping[str, Flags]) -> Image:
-    grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
+def _tinted(image: Values, places: Mapping[str, Flags]) -> Image:
     for colour, mask in places.items():
-        grey[mask] = (1 - COVERAGE) * grey[mask] + COVERAGE * 255 * np.array(to_rgb(colour))
-    return np.round(grey).astype(np.uint8)
+        image[mask] = (1 - COVERAGE) * image[mask] + COVERAGE * 255 * np.array(to_rgb(colour))
+    return np.round(image).astype(np.uint8)
 
 
 def mask_image(mask: Flags) -> Image:

@@ -73,7 +73,7 @@ ABOUT_NUMBERS = (
 )
 ABOUT_MASKS = (
     "A pixel is predicted where the mean of the passes is at least **{threshold:g}** (`evaluate.threshold`, applied to "
-    "these means). NLL, ECE (15 bins of the higher probability), entropy and mutual information are over all pixels, "
+    "these means). NLL, ECE (15 bins of the probability), entropy and mutual information are over all pixels, "
     "most of them background. For both AURC the images are kept from the least mean entropy of the passes on, and the "
     "risk is 1 - Dice of an image: an order that says nothing has 1 - the mean Dice over all images."
 )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cvlab.data.decoded import DecodedSamples
+from cvlab.metrics.segmentation_calibration import mask_gaps
 from cvlab.metrics.segmentation_counts import count_grid, predicted_masks
 from cvlab.metrics.segmentation_table import THRESHOLDS
 from cvlab.metrics.segmentation_threshold import BEST_DICE, best_threshold
@@ -20,7 +21,6 @@ from cvlab.metrics.uncertainty import (
     Moments,
     class_losses,
     gaussian_losses,
-    mask_gaps,
     mask_losses,
     variance_scale,
 )

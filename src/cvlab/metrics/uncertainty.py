@@ -166,28 +166,9 @@ def expected_calibration_error(target: Indices, scores: Values) -> Cell:
         scores: (n, k) that sum to 1; a bin holds its upper edge and not its lower one.
     """
     confidence, right = scores.max(axis=1), scores.argmax(axis=1) == target
-    gaps = np.bincount(_bins(confidence), weights=right - confidence, minlength=BINS)
+    place = np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], confidence, side="left")
+    gaps = np.bincount(place, weights=right - confidence, minlength=BINS)
     return {"value": float(np.abs(gaps).sum() / len(target))}
-
-
-def _bins(confidence: Values) -> Indices:
-    return np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], confidence, side="left")
-
-
-def mask_gaps(truth: NDArray[np.bool_], probabilities: Values) -> Values:
-    """Returns the sums of right - confidence over the pixels of each mask, by bin of the confidence: (n, 15).
-
-    A pixel is a sample of two classes. The expected calibration error over all pixels of all masks is then
-    sum[|sum of the gaps of a bin over the masks|] / pixels, as `expected_calibration_error` has it.
-
-    Args:
-        truth: (n, height, width) whether a pixel belongs to the structure.
-        probabilities: (n, height, width) the probability that it does.
-    """
-    confidence, right = np.maximum(probabilities, 1 - probabilities), (probabilities > 0.5) == truth
-    place = BINS * np.arange(len(truth))[:, None, None] + _bins(confidence)
-    gaps = np.bincount(place.ravel(), weights=(right - confidence).ravel(), minlength=BINS * len(truth))
-    return np.asarray(gaps, dtype=np.float64).reshape(len(truth), BINS)
 
 
 def risk_coverage(risk: Values, uncertainty: Values) -> tuple[Values, Values]:

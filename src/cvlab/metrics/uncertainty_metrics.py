@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from cvlab.metrics.segmentation import counts_metrics
+from cvlab.metrics.segmentation_calibration import pixel_calibration_error
 from cvlab.metrics.segmentation_table import PixelCounts
 from cvlab.metrics.uncertainty import (
     Cell,
@@ -48,7 +49,7 @@ def uncertainty_metrics(table: UncertaintyTable) -> dict[str, Any]:
     return {
         **dice_cells(PixelCounts(*table.counts.T)),
         "nll": _mean(table.nll),
-        "ece": {"value": float(np.abs(table.gaps.sum(axis=0)).sum() / table.counts.sum())},
+        "ece": {"value": pixel_calibration_error(table.gaps, int(table.counts.sum()))},
         "entropy": _mean(table.entropy),
         "mutual_information": _mean(table.mutual_information),
         "aurc": risk_coverage_area(mask_risk(table), table.entropy),

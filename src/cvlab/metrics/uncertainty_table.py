@@ -21,7 +21,7 @@ from cvlab.metrics.prediction_rows import (
     read_numbers,
     read_rows,
 )
-from cvlab.metrics.uncertainty import BINS
+from cvlab.metrics.segmentation_calibration import BINS
 from cvlab.run_folder import write_text
 
 Values = NDArray[np.float64]
@@ -140,7 +140,7 @@ class MaskUncertainty:
         nll: (n,) mean over the pixels of -ln(mean score of the truth).
         entropy: (n,) mean over the pixels of the predictive entropy, in nats.
         mutual_information: (n,) mean over the pixels, in nats.
-        gaps: (n, 15) right - confidence, summed over the pixels, by bin of the confidence (`uncertainty.mask_gaps`).
+        gaps: (n, 15) truth less probability, summed over the pixels of each bin (`segmentation_calibration`).
     """
 
     sample_id: Names
