@@ -52,7 +52,7 @@ class Scenario:
 
 
 SCENARIOS = [
-    *(Scenario(groups, False) for groups in (100, 400, 1600)),
+    *(Scenario(groups, False) for groups in (100, 400)),
     *(Scenario(groups, True) for groups in (200, 80, 40, 20, 8)),
 ]
 

@@ -158,7 +158,9 @@ def test_what_is_always_right_is_not_certain() -> None:
     assert found["macro_f1"]["no_interval"] == "every resample gives this value"
     alone = of_classes(classes(60, skill=50.0))
     assert ends(alone["accuracy"]) == wilson(60, 60)
-    assert "part positive and negative wholly" in alone["per_class"]["no"]["roc_auc"]["no_interval"]
+    fewer = int(np.bincount(classes(60, skill=50.0).target)[0])
+    assert ends(alone["per_class"]["no"]["roc_auc"]) == wilson(fewer, fewer)
+    assert alone["per_class"]["no"]["roc_auc"]["method"] == f"Wilson, as of {fewer} samples"
 
 
 def test_too_few_groups_have_no_interval() -> None:
