@@ -152,26 +152,30 @@ class _Basis:
         """Returns what is added to a cell."""
         if not self.grouped and path in self.table.proportions:
             return self._wilson(path)
-        area = self.table.areas.get((*path[:-1], "roc_auc")) if path[-1] in ("roc_auc", "average_precision") else None
-        if area is not None:
-            for what, which in (("positive", area[0]), ("negative", ~area[0])):
-                if (found := self._groups(which)) < self.fewest:
-                    return self._too_few(f"{what} in {counted(found, self.unit)} alone")
-            if not self.grouped and path[-1] == "roc_auc":
-                return self._delong(path)
+        if path[-1] in ("roc_auc", "average_precision") and (*path[:-1], "roc_auc") in self.table.areas:
+            return self._of_ranks(path)
         return self._bootstrap(path)
 
     def _wilson(self, path: Path) -> Cells:
         hit, of = self.table.proportions[path]
         return _cell(wilson(int((hit & of).sum()), int(of.sum()), self.settings.confidence), "Wilson")
 
-    def _delong(self, path: Path) -> Cells:
-        is_positive, scores = self.table.areas[path]
+    def _of_ranks(self, path: Path) -> Cells:
+        """The interval of an area under a curve, which takes enough samples of both kinds."""
+        is_positive, scores = self.table.areas[*path[:-1], "roc_auc"]
+        kinds = {"positive": self._groups(is_positive), "negative": self._groups(~is_positive)}
+        if path[-1] == "roc_auc" and self.whole[path] in (0, 1):
+            # An area A of m and n samples has at most the variance A (1 - A) / min(m, n) (Birnbaum & Klose 1957).
+            fewer = min(kinds.values())
+            return self._wilson_as_of(fewer, none_or_all=int(self.whole[path]) * fewer)
+        for kind, groups in kinds.items():
+            if groups < self.fewest:
+                return self._too_few(f"{kind} in {counted(groups, self.unit)} alone")
+        if self.grouped or path[-1] == "average_precision":
+            return self._bootstrap(path)
         aucs, covariance = delong(is_positive, scores[None])
         interval = auc_interval(float(aucs[0]), float(covariance[0, 0]), self.settings.confidence)
-        if interval is None:
-            return _none("the scores part positive and negative wholly, which does not tell how far they are apart")
-        return _cell(interval, "DeLong")
+        return _none("its variance is 0") if interval is None else _cell(interval, "DeLong")
 
     def _bootstrap(self, path: Path) -> Cells:
         drawn = self.drawn[path][~np.isnan(self.drawn[path])]
@@ -196,7 +200,10 @@ class _Basis:
         """Where no group tells 0 or 1 from less: groups are no better than so many independent samples."""
         hit, of = self.table.proportions[path]
         groups = self._groups(of)
-        interval = wilson(groups if (hit & of).any() else 0, groups, self.settings.confidence)
+        return self._wilson_as_of(groups, none_or_all=groups if (hit & of).any() else 0)
+
+    def _wilson_as_of(self, groups: int, *, none_or_all: int) -> Cells:
+        interval = wilson(none_or_all, groups, self.settings.confidence)
         return _cell(interval, f"Wilson, as of {counted(groups, self.unit)}")
 
     def _deciding(self, path: Path) -> int:
