@@ -240,12 +240,14 @@ class EvaluateConfig(Settings):
         top_k: How many of the highest scores may hold the truth.
         positive_class: What the binary table tells from the rest; null: the second of two classes, else no table.
         threshold: From which score on a sample is positive: a number, or a rule that chooses it on validation.
+        temperature: Whether a temperature that calibrates the scores is fitted on validation.
         dropout_injection: How the uncertainty of each prediction is found; null: it is not.
     """
 
     top_k: Count = 3
     positive_class: str | None = None
     threshold: Threshold = 0.5
+    temperature: bool = False
     dropout_injection: DropoutInjection | None = None
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cvlab.metrics.calibration import CALIBRATION
 from cvlab.metrics.classification import (
     ClassificationPredictions,
     classification_metrics,
@@ -48,7 +49,7 @@ LABELS = {
     "mcc": "Matthews correlation",
 }
 CURVES = {"loss": "loss", "accuracy": "accuracy"}
-NO_HEADLINE = ("per_class", "confusion_matrix", "samples")
+NO_HEADLINE = ("per_class", "confusion_matrix", "samples", *CALIBRATION)
 CHANGES = ("accuracy", "balanced_accuracy", "macro_f1", "macro_roc_auc", "cohen_kappa")
 PER_CLASS = {
     "precision": "precision",
