@@ -18,6 +18,7 @@ Values = NDArray[np.float64]
 
 SIZE = (7.4, 6.4)
 LONGEST = 40
+HEIGHT = 0.74  # of the diagram; the histogram has the rest
 STYLES: tuple[dict[str, Any], ...] = (
     {"color": COLOURS[0], "linewidth": 1.2, "marker": "o", "markersize": 6},
     {"color": COLOURS[1], "linewidth": 1.0, "marker": "s", "markersize": 4, "linestyle": (0, (4, 2))},
@@ -48,23 +49,21 @@ def reliability_diagram(found: Mapping[str, Reliability], *, score: str, share: 
         score: What the score is, such as `highest score`.
         share: What is true in which share of samples, such as `share of right predictions`.
         split: Which samples; stands in the title.
-        ax: Where to draw; the histogram stands below.
+        ax: Where to draw: the diagram and the histogram below it become axes of their own within it.
     """
-    prepare(ax, f"Reliability diagram ({plain(split)})", plain(score, longest=LONGEST), plain(share, longest=LONGEST))
-    ax.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=(0, (2, 2)), label="perfectly calibrated")
+    ax.axis("off")
+    ax.set_box_aspect(1 / HEIGHT)
+    above, below = ax.inset_axes((0, 1 - HEIGHT, 1, HEIGHT)), ax.inset_axes((0, 0, 1, 0.8 * (1 - HEIGHT)))
+    prepare(above, f"Reliability diagram ({plain(split)})", "", plain(share, longest=LONGEST))
+    above.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=(0, (2, 2)), label="perfectly calibrated")
     for (name, one), style in zip(found.items(), STYLES, strict=False):
-        mean, true = one.mean(one.score), one.mean(one.share)
-        n = int(one.samples.sum())
-        label = f"{plain(name)}, n = {n:,}\nECE {one.error:.3f}\nmean score {mean:.3f}\n{plain(share, longest=LONGEST)} {true:.3f}"
-        ax.plot(one.score, one.share, label=label, **style)
-    _intervals(next(iter(found.values())), ax)
-    ax.text(0.03, 0.97, "above: scores too low", transform=ax.transAxes, va="top", color=SOFT, fontsize=9)
-    ax.text(0.97, 0.03, "below: scores too high", transform=ax.transAxes, ha="right", color=SOFT, fontsize=9)
-    ax.set_xlim(-0.01, 1.01)
-    ax.set_ylim(-0.01, 1.02)
-    ax.set_box_aspect(1)
-    ax.tick_params(labelbottom=False)
-    ax.legend(
+        above.plot(one.score, one.share, label=_entry(name, one, share), **style)
+    _intervals(next(iter(found.values())), above)
+    above.text(0.03, 0.97, "above: scores too low", transform=above.transAxes, va="top", color=SOFT, fontsize=9)
+    above.text(0.97, 0.03, "below: scores too high", transform=above.transAxes, ha="right", color=SOFT, fontsize=9)
+    above.set_ylim(-0.01, 1.02)
+    above.tick_params(labelbottom=False)
+    above.legend(
         loc="upper left",
         bbox_to_anchor=(1.03, 1.0),
         alignment="left",
@@ -74,9 +73,21 @@ def reliability_diagram(found: Mapping[str, Reliability], *, score: str, share: 
         labelspacing=1.2,
         borderaxespad=0,
     )
-    ax.xaxis.set_label_coords(0.5, -0.36)
-    _histogram(found.values(), ax.inset_axes((0, -0.29, 1, 0.25)))
+    _histogram(found.values(), below)
+    prepare(below, "", plain(score, longest=LONGEST), "samples")
+    for axes in (above, below):
+        axes.set_xlim(-0.01, 1.01)
     return ax
+
+
+def _entry(name: str, one: Reliability, share: str) -> str:
+    values = [
+        f"{plain(name)}, n = {one.samples.sum():,}",
+        f"ECE {one.error:.3f}",
+        f"mean score {one.mean(one.score):.3f}",
+        f"{plain(share, longest=LONGEST)} {one.mean(one.share):.3f}",
+    ]
+    return "\n".join(values)
 
 
 def _intervals(one: Reliability, ax: Axes) -> None:
@@ -92,6 +103,4 @@ def _histogram(found: Iterable[Reliability], ax: Axes) -> None:
     for one, style, look in zip(found, STYLES, looks, strict=False):
         colour = {"edgecolor": style["color"]} | ({} if look.get("fill") is False else {"facecolor": style["color"]})
         ax.bar(one.low, one.samples, width=one.high - one.low, align="edge", **colour, **look)
-    prepare(ax, "", "", "samples")
-    ax.set_xlim(-0.01, 1.01)
     ax.yaxis.set_major_locator(MaxNLocator(3, integer=True))

@@ -161,17 +161,14 @@ def _binned_error(score: Values, true: Values, edges: Values | tuple[float, ...]
 def _parts(score: Values, true: Values, weights: Values, total: Values) -> Values:
     """Returns reliability, generalised resolution and uncertainty of one class, (3, B)."""
     place = _place(score, EQUAL_WIDTH)
-    counts, scores, trues, squares, products = (
-        weights @ _spread(values, place, BINS) for values in (np.ones(len(score)), score, true, score**2, score * true)
-    )
+    counts, scores, trues = (weights @ _spread(values, place, BINS) for values in (np.ones(len(score)), score, true))
     filled = np.where(counts > 0, counts, 1.0)
-    base = (trues.sum(axis=1) / total)[:, None]
-    reliability = (scores - trues) ** 2 / filled
-    resolution = counts * (trues / filled - base) ** 2
-    variance = squares - scores**2 / filled
-    covariance = 2 * (products - scores * trues / filled)
-    resolved = resolution - variance + covariance
-    return np.stack([*(part.sum(axis=1) / total for part in (reliability, resolved)), (base * (1 - base))[:, 0]])
+    base = trues.sum(axis=1) / total
+    reliability = ((scores - trues) ** 2 / filled).sum(axis=1)
+    resolution = (counts * (trues / filled - base[:, None]) ** 2).sum(axis=1)
+    variance = weights @ score**2 - (scores**2 / filled).sum(axis=1)
+    covariance = 2 * (weights @ (score * true) - (scores * trues / filled).sum(axis=1))
+    return np.stack([reliability / total, (resolution - variance + covariance) / total, base * (1 - base)])
 
 
 def error_by_chance(score: Values, *, seed: int = 0) -> tuple[float, float]:
