@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from cvlab.config_expected import ExpectedFigure
 from cvlab.config_training import StageTraining, TrainConfig
 from cvlab.config_values import (
     AbsolutePath,
@@ -252,7 +253,11 @@ class EvaluateConfig(Settings):
 
 
 class Experiment(Settings):
-    """One experiment: one YAML file, resolved."""
+    """One experiment: one YAML file, resolved.
+
+    Attributes:
+        expected: Published figures, which the report sets beside the run's own.
+    """
 
     name: FileName
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
@@ -263,5 +268,6 @@ class Experiment(Settings):
     train: TrainConfig = TrainConfig()
     stages: Annotated[list[StageConfig], Field(min_length=1)]
     evaluate: EvaluateConfig = EvaluateConfig()
+    expected: list[ExpectedFigure] = Field(default=[])
 
     _one_remedy = field_validator("data")(_balanced_once)

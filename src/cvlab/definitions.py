@@ -21,19 +21,25 @@ GROUPS = (
     *(UNCERTAINTY_CLASSES, UNCERTAINTY_NUMBERS, UNCERTAINTY_MASKS),
     *(TRAINING, AUDIT),
 )
-# The parts of a table in metrics.json: those of the top, and those below a key; `*` stands for any name.
+ANY = "*"
+# Below these the names of classes, targets and the like come first.
+NAMED = ("per_class", "per_target", "by_group", "over_thresholds")
+CALIBRATED = ("loss", "brier", "ece", "ece_equal_mass")
+# What stands in the report alone, and what is no single value.
+NO_METRICS = ("samples", "confusion_matrix", "ece_by_chance", "predicted_positive")
+# The parts of a table in metrics.json: those of the top, and those below a key.
 PLACES: dict[str, dict[tuple[str, ...], tuple[Group, ...]]] = {
     "classification": {
         (): (CLASSIFICATION, CALIBRATION),
-        ("per_class", "*"): (CLASS,),
+        ("per_class", ANY): (CLASS,),
         ("binary",): (BINARY,),
         ("calibrated",): (CLASSIFICATION, CALIBRATION),
     },
-    "regression": {(): (REGRESSION,), ("per_target", "*"): (TARGET,)},
+    "regression": {(): (REGRESSION,), ("per_target", ANY): (TARGET,)},
     "segmentation": {
         (): (SEGMENTATION,),
-        ("by_group", "*"): (VOLUME,),
-        ("over_thresholds", "*"): (SEGMENTATION,),
+        ("by_group", ANY): (VOLUME,),
+        ("over_thresholds", ANY): (SEGMENTATION,),
         ("predict_nothing",): (SEGMENTATION,),
     },
 }
@@ -54,14 +60,31 @@ def find(task: str, path: Sequence[str]) -> tuple[Group, Definition] | None:
         path: The keys that lead to it, such as `("per_class", "happy", "recall")`.
     """
     *above, key = path
-    groups = PLACES.get(task, {}).get(_place(above), ())
-    found = ((group, group.find(key)) for group in groups)
+    place = (above[0], ANY) if above and above[0] in NAMED and len(above) == 2 else tuple(above)
+    found = ((group, group.find(key)) for group in PLACES.get(task, {}).get(place, ()))
     return next(((group, definition) for group, definition in found if definition is not None), None)
 
 
-def _place(above: Sequence[str]) -> tuple[str, ...]:
-    named = len(above) == 2 and above[0] in ("per_class", "per_target", "by_group", "over_thresholds")
-    return (above[0], "*") if named else tuple(above)
+def path_of(name: str) -> tuple[str, ...]:
+    """Returns the keys that `binary.f1` or `per_class.happy.recall` stands for; the name of a class may hold dots."""
+    first, _, rest = name.partition(".")
+    if first not in NAMED or "." not in rest:
+        return tuple(name.split("."))
+    named, _, key = rest.rpartition(".")
+    return first, named, key
+
+
+def metric_names(task: str, *, top_k: int, named: str = ANY) -> list[str]:
+    """Returns the names of all metrics in a table of `metrics.json`, those of classes and the like for one `named`."""
+    found = []
+    for place, groups in PLACES.get(task, {}).items():
+        if place[:1] == ("by_group",):
+            continue
+        above = "".join(f"{named if part == ANY else part}." for part in place)
+        keys = [definition.key for group in groups for definition in group.definitions]
+        keys = [key for key in keys if place != ("calibrated",) or key in CALIBRATED]
+        found += [f"{above}{key.replace('<k>', str(top_k))}" for key in keys if key not in NO_METRICS]
+    return found
 
 
 def metrics_document() -> str:
