@@ -90,7 +90,7 @@ TRAINING = Group(
 AUDIT = Group(
     "audit",
     "Audit of the data",
-    "In `data.json` and `cvlab data audit`; see audit.md.",
+    "In `data.json` and in what `cvlab data audit CONFIG` prints; see [audit.md](audit.md).",
     (
         Definition(
             "auc",

@@ -10,7 +10,7 @@ from cvlab.config import Experiment
 from cvlab.config_expected import MOMENTS, split_metric
 from cvlab.definitions import find, path_of
 from cvlab.definitions_model import Definition, Group
-from cvlab.errors import ConfigError, counted, did_you_mean
+from cvlab.errors import ConfigError, did_you_mean
 
 Cell = dict[str, Any]
 KINDS = {"per_class": "class", "per_target": "target"}
@@ -66,8 +66,7 @@ def _result(figure: Mapping[str, Any], metrics: Mapping[str, Any], *, synthetic:
     elif own is None:
         verdict = "no comparison: this run does not report it"
     elif published is not None and published != samples:
-        here = counted(samples, "sample")
-        verdict = f"no comparison: published on {published:,} samples, here {here}; data or split differ"
+        verdict = f"no comparison: published on {published:,} samples, here {samples:,}; data or split differ"
     elif own["value"] is None:
         verdict = f"no comparison: undefined here ({own['reason']})"
     elif own.get("low") is None:
