@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from cvlab.config_evaluate import Bootstrap
 from cvlab.config_expected import ExpectedFigure
 from cvlab.config_training import StageTraining, TrainConfig
 from cvlab.config_values import (
@@ -243,6 +244,7 @@ class EvaluateConfig(Settings):
         threshold: From which score on a sample is positive: a number, or a rule that chooses it on validation.
         temperature: Whether a temperature that calibrates the scores is fitted on validation.
         dropout_injection: How the uncertainty of each prediction is found; null: it is not.
+        bootstrap: How the intervals of the metrics are computed.
     """
 
     top_k: Count = 3
@@ -250,6 +252,7 @@ class EvaluateConfig(Settings):
     threshold: Threshold = 0.5
     temperature: bool = False
     dropout_injection: DropoutInjection | None = None
+    bootstrap: Bootstrap = Bootstrap()
 
 
 class Experiment(Settings):

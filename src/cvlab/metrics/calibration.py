@@ -9,7 +9,9 @@ mass are up to 15 whose edges are scores of the sample, equal scores always in o
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -100,25 +102,38 @@ def expected_calibration_error(target: Indices, scores: Values) -> Cell:
 
 
 def calibration_cells(target: Indices, scores: Values) -> dict[str, Cell]:
-    """Computes brier, ece, ece_equal_mass and the parts of the Brier score; see `calibration_replicates`.
+    """Computes brier, ece, ece_equal_mass (`error_replicates`) and the parts of the Brier score (`decomposition`).
 
     Args:
         target: (n,) indices of the true classes; n >= 1.
         scores: (n, k) that sum to 1.
     """
-    found = calibration_replicates(target, scores, np.ones((1, len(target))))
-    return {name: {"value": float(values[0])} for name, values in found.items()}
+    errors = error_replicates(target, scores, np.ones((1, len(target))))
+    found = {name: float(values[0]) for name, values in errors.items()} | decomposition(target, scores)
+    return {name: {"value": value} for name, value in found.items()}
 
 
-def calibration_replicates(target: Indices, scores: Values, weights: NDArray[Any]) -> dict[str, Values]:
-    """Computes the metrics of calibration of B weighted samples at once, (B,) each.
+def decomposition(target: Indices, scores: Values) -> dict[str, float]:
+    """Returns brier_reliability, brier_resolution and brier_uncertainty.
+
+    The Brier score is reliability - resolution + uncertainty, exactly, since the resolution is the generalised one of
+    Stephenson, Coelho & Jolliffe 2008, which takes in the variance and covariance within the 15 equally wide bins. Of
+    several classes each part is summed over them.
+
+    Args:
+        target: (n,) indices of the true classes.
+        scores: (n, k) that sum to 1.
+    """
+    parts = np.sum([_parts(scores[:, k], (target == k).astype(np.float64)) for k in _columns(scores)], axis=0)
+    return dict(zip(DECOMPOSITION, parts.tolist(), strict=True))
+
+
+def error_replicates(target: Indices, scores: Values, weights: NDArray[Any]) -> dict[str, Values]:
+    """Computes brier, ece and ece_equal_mass of B weighted samples at once, (B,) each.
 
     - brier: mean[sum_k (score_k - [truth is k])^2] (Brier 1950), over the second of two classes alone.
     - ece, ece_equal_mass: sum[n_b / n |share_b - score_b|] over bins of equal width (Guo et al. 2017) and of equal mass
       (Nixon et al. 2019).
-    - brier_reliability, brier_resolution, brier_uncertainty: brier = reliability - resolution + uncertainty, exactly:
-      the resolution is the generalised one of Stephenson, Coelho & Jolliffe 2008, which takes in the variance and
-      covariance within the 15 equally wide bins. Of several classes each part is summed over them.
 
     Args:
         target: (n,) indices of the true classes.
@@ -128,18 +143,17 @@ def calibration_replicates(target: Indices, scores: Values, weights: NDArray[Any
     weights = np.asarray(weights, dtype=np.float64)
     total = weights.sum(axis=1)
     score, true = judged(target, scores)
-    columns = [1] if scores.shape[1] == 2 else range(scores.shape[1])
-    truth = np.equal.outer(target, np.arange(scores.shape[1])).astype(np.float64)
-    squares = ((scores - truth) ** 2)[:, columns].sum(axis=1)
-    parts = np.zeros((len(DECOMPOSITION), len(weights)))
-    for k in columns:
-        parts += _parts(scores[:, k], truth[:, k], weights, total)
+    squares = sum(((scores[:, k] - (target == k)) ** 2 for k in _columns(scores)), start=np.zeros(len(target)))
     return {
         "brier": weights @ squares / total,
         "ece": _binned_error(score, true, EQUAL_WIDTH, weights) / total,
         "ece_equal_mass": _binned_error(score, true, equal_mass_edges(score), weights) / total,
-        **dict(zip(DECOMPOSITION, parts, strict=True)),
     }
+
+
+def _columns(scores: Values) -> Sequence[int]:
+    """The classes that a Brier score is about."""
+    return [1] if scores.shape[1] == 2 else range(scores.shape[1])
 
 
 def _place(score: Values, edges: Values | tuple[float, ...]) -> Indices:
@@ -158,34 +172,55 @@ def _binned_error(score: Values, true: Values, edges: Values | tuple[float, ...]
     return np.asarray(np.abs(gaps).sum(axis=1))
 
 
-def _parts(score: Values, true: Values, weights: Values, total: Values) -> Values:
-    """Returns reliability, generalised resolution and uncertainty of one class, (3, B)."""
-    place = _place(score, EQUAL_WIDTH)
-    counts, scores, trues = (weights @ _spread(values, place, BINS) for values in (np.ones(len(score)), score, true))
-    filled = np.where(counts > 0, counts, 1.0)
-    base = trues.sum(axis=1) / total
-    reliability = ((scores - trues) ** 2 / filled).sum(axis=1)
-    resolution = (counts * (trues / filled - base[:, None]) ** 2).sum(axis=1)
-    variance = weights @ score**2 - (scores**2 / filled).sum(axis=1)
-    covariance = 2 * (weights @ (score * true) - (scores * trues / filled).sum(axis=1))
-    return np.stack([reliability / total, (resolution - variance + covariance) / total, base * (1 - base)])
+def _parts(score: Values, true: Values) -> Values:
+    """Returns reliability, generalised resolution and uncertainty of one class."""
+    place, samples = _place(score, EQUAL_WIDTH), len(score)
+    counts = np.bincount(place, minlength=BINS)
+    filled = np.maximum(counts, 1)
+    scores, trues = (np.bincount(place, weights=values, minlength=BINS) / filled for values in (score, true))
+    base = true.mean()
+    reliability = counts @ (scores - trues) ** 2
+    resolution = counts @ (trues - base) ** 2
+    within, over = score - scores[place], true - trues[place]
+    return (
+        np.array([reliability, resolution - within @ within + 2 * within @ over, samples * base * (1 - base)]) / samples
+    )
 
 
-def error_by_chance(score: Values, *, seed: int = 0) -> tuple[float, float]:
-    """Returns mean and 95th percentile of the ECE that perfectly calibrated scores would show, by simulation.
+def error_by_chance(
+    score: Values, edges: Values | tuple[float, ...] = EQUAL_WIDTH, *, level: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """Returns mean and a percentile of the ECE that perfectly calibrated scores would show, by simulation.
 
     A finite sample never has an ECE of 0: the truth is drawn anew, true with the probability that the score says, as
     often as up to 1,000 times (Broecker & Smith 2007); samples count as independent.
 
     Args:
         score: (n,) the scores that are judged.
+        edges: Between the bins.
+        level: Of the percentile, such as 0.95.
         seed: Of the draws.
     """
     rng = np.random.default_rng(seed)
-    place = _place(score, EQUAL_WIDTH)
+    place = _place(score, edges)
     draws = int(np.clip(MOST_DRAWN / len(score), FEWEST_DRAWS, MOST_DRAWS))
     errors = np.empty(draws)
     for number in range(draws):
-        gaps = np.bincount(place, weights=(rng.random(len(score)) < score) - score, minlength=BINS)
+        gaps = np.bincount(place, weights=(rng.random(len(score)) < score) - score)
         errors[number] = np.abs(gaps).sum() / len(score)
-    return float(errors.mean()), float(np.quantile(errors, 0.95))
+    return float(errors.mean()), float(np.quantile(errors, level))
+
+
+def errors_by_chance(scores: Values) -> dict[str, Callable[[float], float]]:
+    """Returns by name of each binned error what chance gives at most, with a confidence such as 0.95.
+
+    Args:
+        scores: (n, k) that sum to 1.
+    """
+    score = scores[:, 1] if scores.shape[1] == 2 else scores.max(axis=1)
+    edges = {"ece": EQUAL_WIDTH, "ece_equal_mass": equal_mass_edges(score)}
+    return {name: partial(_most_by_chance, score, of) for name, of in edges.items()}
+
+
+def _most_by_chance(score: Values, edges: Values | tuple[float, ...], level: float) -> float:
+    return error_by_chance(score, edges, level=level)[1]

@@ -16,11 +16,12 @@ from scipy.optimize import brentq
 from scipy.special import softmax
 
 from cvlab.errors import RunFolderError
-from cvlab.metrics.calibration import DECOMPOSITION, Cell, Indices, Values, calibration_cells, calibration_replicates
+from cvlab.metrics.calibration import Cell, Indices, Values, error_replicates
 from cvlab.metrics.uncertainty import SMALLEST_SCORE, class_losses
 from cvlab.run_folder import Json
 
 TEMPERATURE = "temperature"  # its key in operating_point.json
+CALIBRATED = "calibrated"  # its key among the metrics of a table
 LOWEST, HIGHEST = 0.1, 10.0
 ONE_CLASS = "every sample is of one class"
 ALL_EQUAL = "every class has the same score in every sample, so that no temperature changes anything"
@@ -101,12 +102,17 @@ def with_temperature(scores: Values, temperature: float) -> Values:
     return np.asarray(softmax(_logits(scores) / temperature, axis=1))
 
 
+def calibrated_table(target: Indices, scores: Values, temperature: Temperature | None) -> dict[str, dict[str, Cell]]:
+    """Returns `calibrated`, the metrics after a temperature; nothing where there is none."""
+    if temperature is None or temperature.value is None:
+        return {}
+    return {CALIBRATED: calibrated_cells(target, scores, temperature.value)}
+
+
 def calibrated_cells(target: Indices, scores: Values, temperature: float) -> dict[str, Cell]:
     """Computes loss, brier, ece and ece_equal_mass of the scores after the temperature."""
-    after = with_temperature(scores, temperature)
-    cells = calibration_cells(target, after)
-    loss = {"value": float(class_losses(target, after).mean())}
-    return {"loss": loss, **{name: cell for name, cell in cells.items() if name not in DECOMPOSITION}}
+    found = calibrated_replicates(target, scores, temperature, np.ones((1, len(target))))
+    return {name: {"value": float(values[0])} for name, values in found.items()}
 
 
 def calibrated_replicates(
@@ -122,9 +128,8 @@ def calibrated_replicates(
     """
     after = with_temperature(scores, temperature)
     weights = np.asarray(weights, dtype=np.float64)
-    found = calibration_replicates(target, after, weights)
     loss = weights @ class_losses(target, after) / weights.sum(axis=1)
-    return {"loss": loss, **{name: values for name, values in found.items() if name not in DECOMPOSITION}}
+    return {"loss": loss, **error_replicates(target, after, weights)}
 
 
 def _logits(scores: Values) -> Values:

@@ -18,8 +18,10 @@ from cvlab.data.source import Labels
 from cvlab.errors import ConfigError, DataError, did_you_mean
 from cvlab.metrics import classification as metrics
 from cvlab.metrics.binary import binary_metrics
+from cvlab.metrics.classification_replicates import resampling
+from cvlab.metrics.intervals import with_intervals
 from cvlab.metrics.operating_point import OperatingPoint, check_rule, choose, find_positive_class
-from cvlab.metrics.temperature import TEMPERATURE, Temperature, calibrated_cells, fit_temperature
+from cvlab.metrics.temperature import TEMPERATURE, Temperature, calibrated_table, fit_temperature
 from cvlab.run_folder import Json
 from cvlab.tasks.pictures import Pictures, of_classes
 from cvlab.tasks.task import WholeOutputs
@@ -259,20 +261,24 @@ class Classification(WholeOutputs):
             found[TEMPERATURE] = fit_temperature(p.target, p.scores).to_json()
         return found or None
 
-    def metrics(self, predictions: Path, evaluate: EvaluateConfig, point: Json | None = None) -> dict[str, Any]:
+    def metrics(
+        self, predictions: Path, evaluate: EvaluateConfig, point: Json | None = None, *, seed: int | None = None
+    ) -> dict[str, Any]:
         """Every classification metric of a predictions table.
 
         With them `binary`, its metrics at the operating point, and `calibrated`, those of the temperature.
         """
         p = metrics.read_predictions(predictions)
         found = metrics.classification_metrics(p, top_k=evaluate.top_k)
-        if at := OperatingPoint.among(point):
+        at, temperature = OperatingPoint.among(point), Temperature.from_json(point)
+        if at is not None:
             positive, score = at.of(p)
             found["binary"] = binary_metrics(positive, score, threshold=at.threshold)
-        temperature = Temperature.from_json(point)
-        if temperature is not None and temperature.value is not None:
-            found["calibrated"] = calibrated_cells(p.target, p.scores, temperature.value)
-        return found
+        found |= calibrated_table(p.target, p.scores, temperature)
+        if seed is None:
+            return found
+        table = resampling(p, top_k=evaluate.top_k, point=at, temperature=temperature)
+        return with_intervals(found, table, evaluate.bootstrap, seed=seed)
 
     def pictures(self, predictions: Path, table: SampleTable, point: Json | None) -> Pictures:
         """The most confident right and wrong predictions; of two classes also those nearest the threshold."""
