@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cvlab.document import Block, Bullets, Code, Paragraph, Table
+from cvlab.metrics.calibration import CALIBRATION
 from cvlab.metrics.classification import (
     ClassificationPredictions,
     classification_metrics,
@@ -54,7 +55,7 @@ LABELS = {
 }
 CURVES = {"loss": "loss", "accuracy": "accuracy"}
 HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "macro_roc_auc")
-NOT_METRICS = ("per_class", "confusion_matrix", "samples", BINARY, INTERVALS)
+NOT_METRICS = ("per_class", "confusion_matrix", "samples", BINARY, INTERVALS, *CALIBRATION)
 CHANGES = ("accuracy", "balanced_accuracy", "macro_f1", "macro_roc_auc", "cohen_kappa")
 PER_CLASS = {
     "precision": "precision",
