@@ -67,7 +67,7 @@ def test_tango_is_where_the_score_test_by_brute_force_turns(b: int, c: int, n: i
         def loss(q: float, d: float = end) -> float:
             """Minus the log-likelihood where the second alone is right with probability q, the first with q + d."""
             parts = ((b, q + d), (c, q), (n - b - c, 1 - 2 * q - d))
-            return -sum(count * np.log(max(share, 1e-300)) for count, share in parts if count)
+            return -float(sum(count * np.log(max(share, 1e-300)) for count, share in parts if count))
 
         most = (1 - end) / 2
         bounds = (max(0.0, -end), most)
@@ -83,7 +83,7 @@ def test_tango_s_interval_is_sound(b: int, c: int, agreeing: int) -> None:
     low, high = tango_interval(b, c, n)
     assert -1 <= low <= (b - c) / n <= high <= 1
     mirrored = tango_interval(c, b, n)
-    assert (low, high) == (pytest.approx(-mirrored[1], abs=1e-9), pytest.approx(-mirrored[0], abs=1e-9))
+    assert [low, high] == pytest.approx([-mirrored[1], -mirrored[0]], abs=1e-9)
     if b + c >= 25:
         assert (low > 0 or high < 0) == (mcnemar(*answers(agreeing, b, c, 0)).p < 0.05)
 
@@ -155,11 +155,13 @@ def test_few_groups_cannot_say_much() -> None:
 
 def test_means_over_runs_are_as_uncertain_as_welch_says_when_samples_add_nothing() -> None:
     first, second = [0.50, 0.53, 0.55, 0.51, 0.54], [0.47, 0.49, 0.52]
-    found = difference_of_means(np.mean(first) - np.mean(second), np.full(100, 0.03), [first, second], groups=400)
+    found = difference_of_means(
+        float(np.mean(first) - np.mean(second)), np.full(100, 0.03), [first, second], groups=400
+    )
     expected = stats.ttest_ind(first, second, equal_var=False)
     interval = expected.confidence_interval()
     assert found.p == pytest.approx(expected.pvalue, rel=1e-9)
-    assert (found.low, found.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
+    assert [found.low, found.high] == pytest.approx([*interval])
     paired = np.subtract(first[:3], second)
     found = difference_of_means(float(paired.mean()), np.full(100, 0.03), [paired], groups=400)
     assert found.p == pytest.approx(stats.ttest_1samp(paired, 0).pvalue, rel=1e-9)

@@ -197,11 +197,10 @@ def difference_of_means(
         groups: How many independent groups of samples were drawn from.
         confidence: Such as 0.95.
     """
+    drawn = np.asarray(replicates, dtype=np.float64)
     values = [np.asarray(one, dtype=np.float64) for one in runs]
-    parts = [
-        (float(np.var(replicates, ddof=1)), groups - 1),
-        *((one.var(ddof=1) / len(one), len(one) - 1) for one in values),
-    ]
+    parts = [(float(drawn.var(ddof=1)), groups - 1)]
+    parts += [(float(one.var(ddof=1)) / len(one), len(one) - 1) for one in values]
     variance = sum(part for part, _ in parts)
     if not variance:
         return PairedDifference(difference, difference, difference, 1.0 if not difference else None)
