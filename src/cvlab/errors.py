@@ -34,6 +34,10 @@ class RunFolderError(CvlabError):
     """A run folder is missing, incomplete or damaged."""
 
 
+class CompareError(CvlabError):
+    """Runs cannot be compared: they answer different questions, or were tested on different samples."""
+
+
 class TrainingError(CvlabError):
     """Training cannot go on (for example, the loss is no longer a number)."""
 
