@@ -96,6 +96,36 @@ def test_a_rare_class_is_always_drawn_and_a_common_one_freely() -> None:
     assert not stratified(np.arange(73), None)
 
 
+def test_no_class_is_missing_and_only_as_many_as_needed_are_drawn_apart() -> None:
+    # One class of 5 groups is missing from 0.6 % of the resamples of 100, two of them from 1.2 %.
+    one, two = [0] * 95 + [1] * 5, [0] * 90 + [1] * 5 + [2] * 5
+    assert not stratified(np.arange(100), one)
+    assert stratified(np.arange(100), two)
+    for strata in (one, two):
+        weights = group_weights(np.arange(100), strata, resamples=3000, seed=10)
+        for rare in range(1, max(strata) + 1):
+            drawn = weights[:, np.array(strata) == rare].sum(axis=1)
+            assert drawn.min() >= 1
+        assert len(np.unique(drawn)) > 5
+        assert (
+            np.concatenate(list(weight_chunks(np.arange(100), strata, resamples=3000, seed=10, chunk=7))) == weights
+        ).all()
+
+
+def test_infinite_replicates_make_infinite_ends() -> None:
+    drawn = np.array([*range(95), *[np.inf] * 5], dtype=float)
+    assert percentile_interval(drawn, 0.8) == pytest.approx((9.9, 89.1))
+    low, high = percentile_interval(drawn, 0.95)
+    assert low == pytest.approx(2.475)
+    assert high == np.inf
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40), st.floats(0.01, 0.99))
+def test_percentiles_are_those_of_numpy(drawn: list[float], confidence: float) -> None:
+    shares = stats.norm.cdf(np.array([-1, 1]) * stats.norm.ppf((1 + confidence) / 2))
+    assert percentile_interval(drawn, confidence) == pytest.approx(tuple(np.quantile(drawn, shares)), abs=1e-6)
+
+
 def test_a_group_of_two_rare_classes_stands_with_the_rarest() -> None:
     group, strata = [0, 0, 1, 2, *range(3, 30)], [1, 2, 2, 2, *[0] * 27]
     weights = group_weights(group, strata, resamples=200, seed=9)

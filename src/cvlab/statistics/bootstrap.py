@@ -7,19 +7,20 @@ resampled table.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm, t
+from scipy.special import ndtr, ndtri, stdtrit
 
 Weights = NDArray[np.int32]
 Values = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
-# A class that stands in g groups is missing from about exp(-g) of all resamples: one in 150 for 5.
-FEW_GROUPS = 5
+# In which share of the resamples a class may be missing before rare classes are drawn apart.
+MOST_MISSING = 0.01
 SMALLEST_SHARE = 1e-12
 
 
@@ -43,9 +44,10 @@ def weight_chunks(
 ) -> Iterator[Weights]:
     """Yields the weights of `resamples` bootstrap resamples, up to `chunk` of them (b, n) at a time.
 
-    Groups that hold a class of fewer than 5 groups are a stratum of their own: as many of them are drawn as there are,
-    so that the class does not vanish. All others are drawn from one urn. A group with several such classes belongs to
-    the rarest.
+    A class in g of G groups is missing from (1 - g / G)^G of all resamples. Where that adds up to more than one in 100,
+    the groups of the rarest class become a stratum of their own, from which as many are drawn as there are; then those
+    of the next one, until it does not. All other groups are drawn from one urn, and a resample that lacks a class all
+    the same is drawn again. A group of several such classes belongs to the rarest.
 
     Args:
         group: (n,) the group of each sample; the samples of a group are drawn together.
@@ -54,21 +56,18 @@ def weight_chunks(
         seed: Equal seeds give equal weights, whatever the chunk.
         chunk: The most resamples at a time.
     """
-    member = _members(group)
-    groups = int(member.max()) + 1
-    urns = _urns(member, strata)
-    generators = [np.random.default_rng([seed, number]) for number in range(len(urns))]
+    design = _Design.of(group, strata)
+    generators = [np.random.default_rng([seed, number]) for number in range(len(design.urns))]
     for start in range(0, resamples, chunk):
-        count = min(chunk, resamples - start)
-        drawn = np.zeros((count, groups), dtype=np.int32)
-        for urn, generator in zip(urns, generators, strict=True):
-            drawn[:, urn] = _draws(generator, count, len(urn))
-        yield drawn[:, member]
+        drawn = design.draw(generators, min(chunk, resamples - start))
+        for row in np.flatnonzero(design.lacks_a_class(drawn)):
+            drawn[row] = design.draw_again([seed, len(generators), start + int(row)])
+        yield drawn[:, design.member]
 
 
 def stratified(group: ArrayLike, strata: ArrayLike | None) -> bool:
     """Returns whether some class stands in so few groups that they are drawn from an urn of their own."""
-    return len(_urns(_members(group), strata)) > 1
+    return len(_Design.of(group, strata).urns) > 1
 
 
 def jackknife_weights(group: ArrayLike, *, blocks: int | None = None) -> Weights:
@@ -97,7 +96,7 @@ def percentile_interval(
             `tail`). None: as in the textbook.
     """
     z = tail(confidence, groups)
-    return _between(np.asarray(replicates, dtype=np.float64), norm.cdf(np.array([-z, z])))
+    return _between(np.asarray(replicates, dtype=np.float64), ndtr(np.array([-z, z])))
 
 
 def bca_interval(
@@ -129,12 +128,12 @@ def bca_interval(
     below = ((drawn < value) & ~equal).mean() + equal.mean() / 2
     if not 0 < below < 1:
         raise ValueError("Expected replicates on both sides of the value.")
-    z0, a = norm.ppf(below), acceleration(jackknife)
+    z0, a = float(ndtri(below)), acceleration(jackknife)
     shifted = z0 + np.array([-1, 1]) * tail(confidence, groups)
     stretch = 1 - a * shifted
     # Beyond the pole of the correction everything lies on that side.
     z = np.where(stretch > 0, z0 + shifted / np.where(stretch > 0, stretch, 1), np.sign(shifted) * np.inf)
-    return _between(drawn, norm.cdf(z))
+    return _between(drawn, ndtr(z))
 
 
 def acceleration(jackknife: ArrayLike) -> float:
@@ -157,10 +156,10 @@ def tail(confidence: float, groups: float | None = None) -> float:
     """
     level = (1 + confidence) / 2
     if groups is None:
-        return float(norm.ppf(level))
+        return float(ndtri(level))
     if groups < 2:
         raise ValueError("Expected two groups or more.")
-    return float(np.sqrt(groups / (groups - 1)) * t.ppf(level, groups - 1))
+    return float(np.sqrt(groups / (groups - 1)) * stdtrit(groups - 1, level))
 
 
 def _members(group: ArrayLike) -> Indices:
@@ -171,18 +170,59 @@ def _members(group: ArrayLike) -> Indices:
     return np.unique(names, return_inverse=True)[1].astype(np.intp)
 
 
-def _urns(member: Indices, strata: ArrayLike | None) -> list[Indices]:
-    """Returns the groups of each urn: those of each rare class, then all others."""
-    groups = int(member.max()) + 1
-    urn = np.full(groups, -1)
-    if strata is not None:
-        classes = np.unique(np.asarray(strata), return_inverse=True)[1]
-        pairs = np.unique(np.stack([member, classes], axis=1), axis=0)
-        sizes = np.bincount(pairs[:, 1])
-        for rare in np.argsort(sizes, kind="stable")[: int((sizes < FEW_GROUPS).sum())]:
-            holders = pairs[pairs[:, 1] == rare, 0]
-            urn[holders[urn[holders] < 0]] = rare
-    return [np.flatnonzero(urn == number) for number in np.unique(urn)]
+@dataclass(frozen=True)
+class _Design:
+    """What is drawn from what.
+
+    Attributes:
+        member: (n,) the number of each sample's group.
+        urns: The groups of each stratum; a group stands in one of them.
+        holders: The groups of each class.
+    """
+
+    member: Indices
+    urns: list[Indices]
+    holders: list[Indices]
+
+    @classmethod
+    def of(cls, group: ArrayLike, strata: ArrayLike | None) -> _Design:
+        member = _members(group)
+        classes = np.zeros_like(member) if strata is None else np.unique(np.asarray(strata), return_inverse=True)[1]
+        pairs = np.unique(np.stack([classes, member], axis=1), axis=0)
+        holders = [pairs[pairs[:, 0] == one, 1] for one in range(int(pairs[:, 0].max()) + 1)]
+        return cls(member, _urns(holders, int(member.max()) + 1), holders)
+
+    def draw(self, generators: Sequence[np.random.Generator], count: int) -> Weights:
+        drawn = np.zeros((count, int(self.member.max()) + 1), dtype=np.int32)
+        for urn, generator in zip(self.urns, generators, strict=True):
+            drawn[:, urn] = _draws(generator, count, len(urn))
+        return drawn
+
+    def lacks_a_class(self, drawn: Weights) -> NDArray[np.bool_]:
+        missing = [drawn[:, holders].sum(axis=1) == 0 for holders in self.holders]
+        return np.asarray(np.any(missing, axis=0))
+
+    def draw_again(self, seed: Sequence[int]) -> Weights:
+        """Returns the first resample of this seed that has every class; such a one is rarely more than one away."""
+        generator = np.random.default_rng(seed)
+        drawn = self.draw([generator] * len(self.urns), 1)
+        while self.lacks_a_class(drawn)[0]:
+            drawn = self.draw([generator] * len(self.urns), 1)
+        found: Weights = drawn[0]
+        return found
+
+
+def _urns(holders: Sequence[Indices], groups: int) -> list[Indices]:
+    """Returns the groups of each rare class, then all others."""
+    urn = np.full(groups, len(holders))
+    order = sorted(range(len(holders)), key=lambda one: len(holders[one]))
+    missing = [(1 - len(holders[one]) / groups) ** groups for one in order]
+    for place, one in enumerate(order):
+        if sum(missing[place:]) <= MOST_MISSING:
+            break
+        free = holders[one][urn[holders[one]] == len(holders)]
+        urn[free] = one
+    return [np.flatnonzero(urn == one) for one in np.unique(urn)]
 
 
 def _draws(generator: np.random.Generator, count: int, size: int) -> NDArray[Any]:
@@ -193,5 +233,13 @@ def _draws(generator: np.random.Generator, count: int, size: int) -> NDArray[Any
 
 
 def _between(replicates: Values, shares: Values) -> tuple[float, float]:
-    low, high = np.quantile(replicates, shares)
+    """Returns the quantiles, interpolated linearly as NumPy does; some replicates may be infinite."""
+    ordered = np.sort(replicates)
+    place = shares * (len(ordered) - 1)
+    below = np.floor(place).astype(np.intp)
+    first, second = ordered[below], ordered[np.minimum(below + 1, len(ordered) - 1)]
+    # Equal ones are not subtracted: infinity less infinity is no number.
+    steps = np.zeros_like(first)
+    np.subtract(second, first, out=steps, where=(first != second) & (place > below))
+    low, high = first + steps * (place - below)
     return float(low), float(high)

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, logit
-from scipy.stats import norm, rankdata
+from scipy.special import expit, logit, ndtr, ndtri
+from scipy.stats import rankdata
 
 Values = NDArray[np.float64]
 
@@ -76,7 +76,7 @@ def auc_interval(auc: float, variance: float, confidence: float = 0.95) -> tuple
     """
     if not 0 < auc < 1 or variance <= 0:
         return None
-    reach = float(norm.ppf((1 + confidence) / 2)) * np.sqrt(variance) / (auc * (1 - auc))
+    reach = float(ndtri((1 + confidence) / 2)) * np.sqrt(variance) / (auc * (1 - auc))
     low, high = expit(logit(auc) + np.array([-reach, reach]))
     return float(low), float(high)
 
@@ -105,6 +105,6 @@ def paired_test(
     error = np.sqrt(variance) if variance > 1e-15 else 0.0
     if not error:
         return PairedDifference(difference, difference, difference, 1.0 if abs(difference) < 1e-12 else None)
-    reach = float(norm.ppf((1 + confidence) / 2)) * error
-    p = float(2 * norm.sf(abs(difference) / error))
+    reach = float(ndtri((1 + confidence) / 2)) * error
+    p = float(2 * ndtr(-abs(difference) / error))
     return PairedDifference(difference, float(difference - reach), float(difference + reach), p)

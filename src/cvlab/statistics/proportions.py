@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 
-from scipy.stats import norm
+from scipy.special import ndtri
 
 
 def wilson(successes: int, samples: int, confidence: float = 0.95) -> tuple[float, float]:
     """Returns the score interval of a proportion (Wilson 1927, JASA 22:209), without continuity correction.
 
     With p = successes / n and z the normal quantile, the ends are
-    (p + z^2 / 2n +- z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n). It never leaves 0..1 and is no point at 0 and 1.
+    (p + z^2 / 2n +- z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n).
+    It never leaves 0..1 and is no point at 0 and 1.
 
     Args:
         successes: From 0 to `samples`.
@@ -20,7 +21,7 @@ def wilson(successes: int, samples: int, confidence: float = 0.95) -> tuple[floa
     """
     if not 0 <= successes <= samples or samples < 1:
         raise ValueError(f"Expected successes of one or more samples, received {successes} of {samples}.")
-    z = float(norm.ppf((1 + confidence) / 2))
+    z = float(ndtri((1 + confidence) / 2))
     share = successes / samples
     centre = share + z**2 / (2 * samples)
     reach = z * math.sqrt(share * (1 - share) / samples + z**2 / (4 * samples**2))
