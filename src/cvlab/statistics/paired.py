@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.stats import binom, norm, rankdata, t
+from scipy.special import bdtr, ndtr, ndtri, stdtr, stdtrit
+from scipy.stats import rankdata
 
 from cvlab.statistics.bootstrap import percentile_interval
 from cvlab.statistics.delong import PairedDifference
@@ -74,8 +75,8 @@ def mcnemar(first_right: ArrayLike, second_right: ArrayLike) -> McNemar:
     first, second = (np.asarray(right, dtype=bool) for right in (first_right, second_right))
     b, c = int((first & ~second).sum()), int((second & ~first).sum())
     if b + c < FEW_DISCORDANT:
-        return McNemar(b, c, min(1.0, float(2 * binom.cdf(min(b, c), b + c, 0.5))), exact=True)
-    return McNemar(b, c, float(2 * norm.sf(abs(b - c) / np.sqrt(b + c))), exact=False)
+        return McNemar(b, c, min(1.0, float(2 * bdtr(min(b, c), b + c, 0.5))), exact=True)
+    return McNemar(b, c, float(2 * ndtr(-abs(b - c) / np.sqrt(b + c))), exact=False)
 
 
 def tango_interval(only_first: int, only_second: int, samples: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -92,7 +93,7 @@ def tango_interval(only_first: int, only_second: int, samples: int, confidence: 
     """
     if samples < 1 or min(only_first, only_second) < 0 or only_first + only_second > samples:
         raise ValueError(f"Expected parts of one or more samples, received {only_first}, {only_second} of {samples}.")
-    z = float(norm.ppf((1 + confidence) / 2))
+    z = float(ndtri((1 + confidence) / 2))
     estimate, edge = (only_first - only_second) / samples, 1 - 1e-12
 
     def beyond(difference: float, sign: int) -> float:
@@ -136,7 +137,7 @@ def wilcoxon(differences: ArrayLike) -> Wilcoxon:
     if n <= MOST_EXACT_RANKS:
         p = 2 * _share_of_signs(ranks, smaller)
     else:
-        p = 2 * float(norm.cdf((smaller - total / 2) / np.sqrt((ranks**2).sum() / 4)))
+        p = 2 * float(ndtr((smaller - total / 2) / np.sqrt((ranks**2).sum() / 4)))
     return Wilcoxon(positive, total - positive, n, min(1.0, p), exact=n <= MOST_EXACT_RANKS)
 
 
@@ -175,8 +176,8 @@ def bootstrap_difference(
     low, high = percentile_interval(drawn, confidence, groups=groups)
     # The observed table is one more resample: p is never 0.
     share = (min((drawn <= 0).sum(), (drawn >= 0).sum()) + 1) / (len(drawn) + 1)
-    distance = norm.ppf(min(share, 0.5)) / np.sqrt(groups / (groups - 1))
-    p = max(2 * float(t.cdf(distance, groups - 1)), 2.0 ** (1 - groups))
+    distance = ndtri(min(share, 0.5)) / np.sqrt(groups / (groups - 1))
+    p = max(2 * float(stdtr(groups - 1, distance)), 2.0 ** (1 - groups))
     return PairedDifference(difference, low, high, min(p, 1.0))
 
 
@@ -206,9 +207,9 @@ def difference_of_means(
         return PairedDifference(difference, difference, difference, 1.0 if not difference else None)
     freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts)
     error = float(np.sqrt(variance))
-    reach = float(t.ppf((1 + confidence) / 2, freedom)) * error
+    reach = float(stdtrit(freedom, (1 + confidence) / 2)) * error
     return PairedDifference(
-        difference, difference - reach, difference + reach, 2 * float(t.sf(abs(difference) / error, freedom))
+        difference, difference - reach, difference + reach, 2 * float(stdtr(freedom, -abs(difference) / error))
     )
 
 

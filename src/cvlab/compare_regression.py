@@ -1,0 +1,81 @@
+"""What a regression tells a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvlab.compare_task import Metric, NamedTest, Replicate
+from cvlab.metrics.regression import MSE, RegressionPredictions, read_predictions, regression_metrics
+from cvlab.metrics.regression_replicates import replicates
+from cvlab.report_record import RunRecord
+from cvlab.run_folder import Json
+
+METRICS = (
+    Metric(("rmse",), "RMSE", lower_is_better=True),
+    Metric(("ccc",), "CCC"),
+    Metric(("mae",), "MAE", lower_is_better=True),
+    Metric(("corr",), "correlation"),
+    Metric(("sagr",), "SAGR"),
+    Metric(("r2",), "R2"),
+)
+
+
+class ComparedRegression:
+    """A regression, as a comparison sees it."""
+
+    def read(self, file: Path) -> RegressionPredictions:
+        """Reads and checks a table of predictions."""
+        return read_predictions(file)
+
+    def outputs(self, table: RegressionPredictions) -> tuple[str, ...]:
+        """The targets."""
+        return table.target_names
+
+    def in_order(self, table: RegressionPredictions, outputs: Sequence[str]) -> RegressionPredictions:
+        """The same table with its targets in another order."""
+        place = [table.target_names.index(name) for name in outputs]
+        target, predicted = table.target[:, place], table.predicted[:, place]
+        return replace(table, target=target, predicted=predicted, target_names=tuple(outputs))
+
+    def truths(self, tables: Sequence[RegressionPredictions]) -> list[NDArray[np.object_]]:
+        """The numbers of each sample."""
+        rows = (table.target.tolist() for table in tables)
+        return [np.array([", ".join(map(repr, row)) for row in of_table], dtype=object) for of_table in rows]
+
+    def strata(self, table: RegressionPredictions) -> None:
+        """There are no classes."""
+
+    def values(self, table: RegressionPredictions, record: RunRecord) -> Json:
+        """Every metric."""
+        return regression_metrics(table, loss=_loss(record))
+
+    def replicate(self, table: RegressionPredictions, record: RunRecord) -> Replicate:
+        """What computes every metric from weights of the samples."""
+        return partial(replicates, table, loss=_loss(record))
+
+    def metrics(self, found: Sequence[Json], outputs: Sequence[str], *, grouped: bool) -> list[Metric]:
+        """The means over the targets, then the same of each target."""
+        if len(outputs) == 1:
+            return [*METRICS]
+        targets = [
+            metric._replace(path=("per_target", name, *metric.path), label=f"{metric.label} of {name}")
+            for name in outputs
+            for metric in METRICS
+        ]
+        return [*(metric._replace(label=f"mean {metric.label}") for metric in METRICS), *targets]
+
+    def tests(self, metric: Metric, first: RegressionPredictions, second: RegressionPredictions) -> list[NamedTest]:
+        """None but the bootstrap."""
+        return []
+
+
+def _loss(record: RunRecord) -> dict[str, Any]:
+    loss = record.task.get("loss")
+    return dict(loss) if isinstance(loss, dict) else dict(MSE)
