@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cvlab.compare_task import Metric, NamedTest, Replicate
+from cvlab.compare_task import Metric, NamedTest
 from cvlab.errors import counted
 from cvlab.metrics.binary import binary_metrics
 from cvlab.metrics.classification import ClassificationPredictions, classification_metrics, read_predictions
-from cvlab.metrics.classification_replicates import ClassificationReplicates
+from cvlab.metrics.classification_replicates import resampling
 from cvlab.metrics.operating_point import OperatingPoint
+from cvlab.metrics.replicates import Resampling
 from cvlab.metrics.uncertainty import INJECTION
 from cvlab.report_record import RunRecord
 from cvlab.run_folder import Json, read_json
@@ -38,6 +39,7 @@ BINARY = (
     Metric(("binary", "sensitivity"), "sensitivity for {positive}"),
     Metric(("binary", "specificity"), "specificity for {positive}"),
 )
+POSITIVE = "positive_class"
 OF_TWO = ("macro_roc_auc", "macro_average_precision")
 
 
@@ -67,27 +69,23 @@ class ComparedClassification:
         """The class of each sample."""
         return [np.array(table.class_names, dtype=object)[table.target] for table in tables]
 
-    def strata(self, table: ClassificationPredictions) -> NDArray[np.int64]:
-        """The class of each sample."""
-        return table.target
-
-    def values(self, table: ClassificationPredictions, record: RunRecord) -> Json:
+    def values(self, table: ClassificationPredictions, record: RunRecord, *, pooled: bool) -> Json:
         """Every metric; `binary` holds those at the operating point."""
         found = classification_metrics(table, top_k=_top_k(record))
-        point = read_point(record)
+        point = None if pooled else read_point(record)
         if point is None:
             return found
         positive, score = point.of(table)
         binary = binary_metrics(positive, score, threshold=point.threshold)
-        return {**found, "binary": binary, "positive_class": point.positive_class}
+        return {**found, "binary": binary, POSITIVE: point.positive_class}
 
-    def replicate(self, table: ClassificationPredictions, record: RunRecord) -> Replicate:
-        """What computes every metric from weights of the samples."""
-        return ClassificationReplicates(table, top_k=_top_k(record), point=read_point(record))
+    def resampling(self, table: ClassificationPredictions, record: RunRecord, *, pooled: bool) -> Resampling:
+        """What there is to resample."""
+        return resampling(table, top_k=_top_k(record), point=None if pooled else read_point(record))
 
     def metrics(self, found: Sequence[Json], outputs: Sequence[str], *, grouped: bool) -> list[Metric]:
         """Accuracy, ROC AUC and the rest; at the operating points where all runs call the same class positive."""
-        positive = {one.get("positive_class") for one in found}
+        positive = {one.get(POSITIVE) for one in found}
         if len(positive) > 1 or positive == {None}:
             return [*METRICS, *_by_class(outputs)]
         (name,) = positive

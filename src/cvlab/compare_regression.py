@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cvlab.compare_task import Metric, NamedTest, Replicate
+from cvlab.compare_task import Metric, NamedTest
 from cvlab.metrics.regression import MSE, RegressionPredictions, read_predictions, regression_metrics
-from cvlab.metrics.regression_replicates import replicates
+from cvlab.metrics.regression_replicates import resampling
+from cvlab.metrics.replicates import Resampling
 from cvlab.report_record import RunRecord
 from cvlab.run_folder import Json
 
@@ -49,16 +49,13 @@ class ComparedRegression:
         rows = (table.target.tolist() for table in tables)
         return [np.array([", ".join(map(repr, row)) for row in of_table], dtype=object) for of_table in rows]
 
-    def strata(self, table: RegressionPredictions) -> None:
-        """There are no classes."""
-
-    def values(self, table: RegressionPredictions, record: RunRecord) -> Json:
+    def values(self, table: RegressionPredictions, record: RunRecord, *, pooled: bool) -> Json:
         """Every metric."""
         return regression_metrics(table, loss=_loss(record))
 
-    def replicate(self, table: RegressionPredictions, record: RunRecord) -> Replicate:
-        """What computes every metric from weights of the samples."""
-        return partial(replicates, table, loss=_loss(record))
+    def resampling(self, table: RegressionPredictions, record: RunRecord, *, pooled: bool) -> Resampling:
+        """What there is to resample."""
+        return resampling(table, loss=_loss(record))
 
     def metrics(self, found: Sequence[Json], outputs: Sequence[str], *, grouped: bool) -> list[Metric]:
         """The means over the targets, then the same of each target."""

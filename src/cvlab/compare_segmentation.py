@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cvlab.compare_task import Metric, NamedTest, Replicate
+from cvlab.compare_task import Metric, NamedTest
 from cvlab.errors import counted
+from cvlab.metrics.replicates import Resampling
 from cvlab.metrics.segmentation import SegmentationPredictions, read_predictions, segmentation_metrics
-from cvlab.metrics.segmentation_replicates import SegmentationReplicates
+from cvlab.metrics.segmentation_replicates import resampling
 from cvlab.metrics.segmentation_table import PixelCounts
 from cvlab.report_record import RunRecord
 from cvlab.run_folder import Json
@@ -62,25 +63,19 @@ class ComparedSegmentation:
             return [np.array([f"{true:,} pixels" for true in table.counts.true], dtype=object) for table in tables]
         return [np.where(table.counts.true > 0, "not empty", "empty").astype(object) for table in tables]
 
-    def strata(self, table: SegmentationPredictions) -> NDArray[np.bool_]:
-        """Whether the mask of an image shows anything."""
-        return table.counts.true > 0
-
-    def values(self, table: SegmentationPredictions, record: RunRecord) -> Json:
+    def values(self, table: SegmentationPredictions, record: RunRecord, *, pooled: bool) -> Json:
         """Every metric."""
         return segmentation_metrics(table)
 
-    def replicate(self, table: SegmentationPredictions, record: RunRecord) -> Replicate:
-        """What computes every metric from weights of the samples."""
-        return SegmentationReplicates(table)
+    def resampling(self, table: SegmentationPredictions, record: RunRecord, *, pooled: bool) -> Resampling:
+        """What there is to resample."""
+        return resampling(table)
 
     def metrics(self, found: Sequence[Json], outputs: Sequence[str], *, grouped: bool) -> list[Metric]:
         """Dice by group where images have groups, else by image; then the rest."""
         return [*(BY_GROUP if grouped else BY_IMAGE), *ALL]
 
-    def tests(
-        self, metric: Metric, first: SegmentationPredictions, second: SegmentationPredictions
-    ) -> list[NamedTest]:
+    def tests(self, metric: Metric, first: SegmentationPredictions, second: SegmentationPredictions) -> list[NamedTest]:
         """Wilcoxon's signed-rank test of what is averaged: the Dice (or IoU) of each group, or of each image."""
         name, _, over = metric.path[0].partition("_")
         if name not in ("dice", "iou") or over not in ("group_mean", "all", "nonempty"):

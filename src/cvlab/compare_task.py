@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path as File
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from cvlab.metrics.replicates import Replicates
+from cvlab.metrics.replicates import Path, Resampling
 from cvlab.report_record import RunRecord
 from cvlab.run_folder import Json
 from cvlab.statistics.delong import PairedDifference
 
-# The keys that lead to a metric in `metrics.json`: ("per_class", "happy", "recall").
-Path = tuple[str, ...]
-Replicate = Callable[[ArrayLike], Replicates]
+AnyTable = TypeVar("AnyTable")
 
 
 class Table(Protocol):
@@ -32,14 +30,11 @@ class Table(Protocol):
         """The person, patient or whatever else must not be split."""
 
 
-AnyTable = TypeVar("AnyTable")
-
-
 class Metric(NamedTuple):
     """A metric that is compared.
 
     Attributes:
-        path: The keys that lead to it in `metrics.json`.
+        path: The keys that lead to it in `metrics.json`: `per_class`, `happy`, `recall`.
         label: What it is called.
         lower_is_better: Whether it is an error.
     """
@@ -87,14 +82,11 @@ class ComparedTask(Protocol):
     def truths(self, tables: Sequence[Any]) -> list[NDArray[np.object_]]:
         """What is true of each sample of each table, (n,) texts: equal for the same samples in all of them."""
 
-    def strata(self, table: Any) -> NDArray[Any] | None:
-        """The class of each sample, which no resample may lose; None where there are none."""
+    def values(self, table: Any, record: RunRecord, *, pooled: bool) -> Json:
+        """Every metric, in the form of `metrics.json`; what was pooled from folds has no operating point."""
 
-    def values(self, table: Any, record: RunRecord) -> Json:
-        """Every metric, in the form of `metrics.json`."""
-
-    def replicate(self, table: Any, record: RunRecord) -> Replicate:
-        """What computes every metric from weights of the samples."""
+    def resampling(self, table: Any, record: RunRecord, *, pooled: bool) -> Resampling:
+        """What there is to resample."""
 
     def metrics(self, found: Sequence[Json], outputs: Sequence[str], *, grouped: bool) -> list[Metric]:
         """What is compared of runs with these metrics: the one that ranks them, the second to speak of, the rest."""
@@ -105,7 +97,8 @@ class ComparedTask(Protocol):
 
 def take(table: AnyTable, rows: NDArray[Any]) -> AnyTable:
     """Returns the rows of a table of predictions, in the order of `rows` (indices)."""
-    assert is_dataclass(table) and not isinstance(table, type)
+    assert is_dataclass(table)
+    assert not isinstance(table, type)
     changed: dict[str, Any] = {}
     for field in fields(table):
         value = getattr(table, field.name)
