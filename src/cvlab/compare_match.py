@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -13,7 +14,6 @@ from scipy.sparse.csgraph import connected_components
 
 from cvlab.compare_entrants import Entrant, Result
 from cvlab.compare_task import ComparedTask, take
-from cvlab.data.samples import read_samples
 from cvlab.errors import CompareError, counted, listing
 from cvlab.report_record import RunRecord
 
@@ -205,8 +205,11 @@ def _other_files(results: Sequence[Result], split: str) -> list[str]:
 
 
 def _contents(record: RunRecord, split: str) -> dict[str, str]:
+    """The hash of each file of the last stage's split, where the run has noted them."""
     if not record.run.samples.is_file():
         return {}
-    table = read_samples(record.run.samples)
-    table = table.take((table.stage == record.stages[-1]) & (table.split == split))
-    return dict(zip(map(str, table.sample_id), map(str, table.content), strict=True))
+    with record.run.samples.open(encoding="utf-8", newline="") as file:
+        rows = [
+            row for row in csv.DictReader(file) if (row.get("stage"), row.get("split")) == (record.stages[-1], split)
+        ]
+    return {row["sample_id"]: row["content"] for row in rows if row.get("content")}
