@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cvlab.compare_task import Metric, NamedTest
+from cvlab.compare_task import Canvas, Metric, NamedTest
+from cvlab.document import Picture
 from cvlab.errors import counted
 from cvlab.metrics.binary import binary_metrics
 from cvlab.metrics.classification import ClassificationPredictions, classification_metrics, read_predictions
@@ -18,6 +20,7 @@ from cvlab.metrics.operating_point import OperatingPoint
 from cvlab.metrics.replicates import Resampling
 from cvlab.metrics.uncertainty import INJECTION
 from cvlab.report_record import RunRecord
+from cvlab.report_text import three_decimals
 from cvlab.run_folder import Json, read_json
 from cvlab.statistics.delong import PairedDifference, paired_test
 from cvlab.statistics.paired import mcnemar, tango_interval
@@ -43,8 +46,19 @@ POSITIVE = "positive_class"
 OF_TWO = ("macro_roc_auc", "macro_average_precision")
 
 
+def compared_task() -> ComparedClassification:
+    """Returns the task."""
+    return ComparedClassification()
+
+
 class ComparedClassification:
     """A classification, as a comparison sees it."""
+
+    curves: ClassVar = {"val_loss": "loss", "val_accuracy": "accuracy"}
+
+    def show(self, value: float) -> str:
+        """A value with three decimals."""
+        return three_decimals(value)
 
     def read(self, file: Path) -> ClassificationPredictions:
         """Reads and checks a table of predictions."""
@@ -94,6 +108,11 @@ class ComparedClassification:
             return [*METRICS, *binary, *_by_class(outputs)]
         kept = [metric for metric in METRICS if metric.path[0] not in OF_TWO]
         return [kept[0], binary[0], *kept[1:], *binary[1:]]
+
+    def draw(self, canvas: Canvas, found: Sequence[Json], *, grouped: bool) -> list[Picture]:
+        """ROC and precision-recall curves, and confusion matrices."""
+        positive = {one.get(POSITIVE) for one in found}
+        return canvas.of_classes(positive.pop() if len(positive) == 1 else None)
 
     def tests(
         self, metric: Metric, first: ClassificationPredictions, second: ClassificationPredictions

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,9 @@ from cvlab.compare_config import same_but_for_the_seed
 from cvlab.compare_runs import Candidate, Kind
 from cvlab.compare_task import ComparedTask, cell_at, take
 from cvlab.errors import CompareError, RunFolderError, counted, listing
+from cvlab.report_intervals import with_stored_intervals
 from cvlab.report_record import RunRecord
-from cvlab.run_folder import Json, RunFolder, read_json
-
-TOLERANCE = 1e-9
+from cvlab.run_folder import Json, RunFolder
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,10 @@ def _by_seed(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
 
 
 def _names(candidates: Sequence[Candidate]) -> list[str]:
-    """The experiment's name; where several have the same, that of the folder too, and of as many above as it takes."""
+    """The experiment's name; where several have the same, the end of the folder's path that tells them apart, too.
+
+    Where all have the same name it says nothing, and is left out.
+    """
     names = [str(candidate.records[0].config.get("name") or candidate.path.parent.name) for candidate in candidates]
     found = []
     for candidate, name in zip(candidates, names, strict=True):
@@ -124,9 +125,8 @@ def _names(candidates: Sequence[Candidate]) -> list[str]:
             continue
         parts = candidate.path.parts
         depth = next(depth for depth in range(1, len(parts) + 1) if _apart(rivals, depth))
-        # Folders between that are alike say nothing.
-        alike = depth == 3 and parts[-2] == name
-        found.append(f"{name} {f'{parts[-3]}/{parts[-1]}' if alike else '/'.join(parts[-depth:])}")
+        end = "/".join(part for part in parts[-depth:] if part != name)
+        found.append(end if len(rivals) == len(names) else f"{name} {end}")
     return found
 
 
@@ -147,14 +147,13 @@ def _result(record: RunRecord, task: ComparedTask, split: str) -> Result:
     if not file.is_file():
         raise RunFolderError(f"{file}: there are no predictions of {split}. {_instead(record.run, split)}")
     table = task.read(file)
-    computed = task.values(table, record, pooled=False)
-    stored = _stored(record.run, split)
-    if key := _disagreement(computed, stored):
-        raise RunFolderError(
-            f"{file}: is not the table that {record.run.metrics.name} was computed from: {key}. One of the two files "
-            f"was changed since; `cvlab evaluate {record.run.path}` writes both anew."
-        )
-    return Result(record, file, _sorted(table), _with_intervals(computed, stored))
+    return Result(record, file, _sorted(table), _judged(record, table, task, split, pooled=False))
+
+
+def _judged(record: RunRecord, table: Any, task: ComparedTask, split: str, *, pooled: bool) -> Json:
+    """Every metric of a table, with the intervals of `metrics.json`, whose values must be the same."""
+    found: Json = with_stored_intervals(record, {split: task.values(table, record, pooled=pooled)})[split]
+    return found
 
 
 def _instead(run: RunFolder, split: str) -> str:
@@ -170,61 +169,19 @@ def _pooled(candidate: Candidate, parts: Sequence[Result], task: ComparedTask, s
     file = folder.predictions(split)
     if not file.is_file():
         raise RunFolderError(f"{file}: the pooled predictions are missing. `cvlab report {folder.path}` writes them.")
-    record, table = parts[0].record, task.read(file)
-    computed, stored = task.values(table, record, pooled=True), _stored(folder, split)
+    record, table = replace(parts[0].record, run=folder), task.read(file)
     ids = [result.table.sample_id for result in parts]
     if sorted(table.sample_id) != sorted(np.concatenate(ids)):
         raise RunFolderError(
             f"{file}: does not hold the test samples of its {counted(len(parts), 'fold')}, each once. "
             f"`cvlab report {folder.path}` writes it anew."
         )
-    if key := _disagreement(computed, stored):
-        raise RunFolderError(f"{file}: is not the table that {folder.metrics.name} was computed from: {key}.")
-    return Result(record, file, _sorted(table), _with_intervals(computed, stored), pooled=True)
+    metrics = _judged(record, table, task, split, pooled=True)
+    return Result(record, file, _sorted(table), metrics, pooled=True)
 
 
 def _sorted(table: Any) -> Any:
     return take(table, np.argsort(table.sample_id.astype(str), kind="stable"))
-
-
-def _stored(run: RunFolder, split: str) -> Json:
-    """What `metrics.json` says of a split; nothing where it is silent."""
-    value = read_json(run.metrics) if run.metrics.is_file() else {}
-    if not isinstance(value, dict):
-        raise RunFolderError(f"{run.metrics}: is damaged: expected a JSON object, received {type(value).__name__}.")
-    found = value.get(split)
-    return found if isinstance(found, dict) else {}
-
-
-def _disagreement(computed: Json, stored: Json, above: str = "") -> str:
-    """The first value that is another one in `metrics.json`, in words; empty where all agree or are not there."""
-    for name, cell in computed.items():
-        other, key = stored.get(name), f"{above}{name}"
-        if not isinstance(cell, dict) or not isinstance(other, dict):
-            continue
-        if "value" not in cell:
-            if found := _disagreement(cell, other, f"{key}."):
-                return found
-        elif not _same(cell["value"], other.get("value")):
-            return f"{key} is {cell['value']} by the table, {other.get('value')} in metrics.json"
-    return ""
-
-
-def _same(one: Any, other: Any) -> bool:
-    if not all(isinstance(value, int | float) for value in (one, other)):
-        return bool(one == other)
-    return isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
-
-
-def _with_intervals(computed: Json, stored: Json) -> Json:
-    """Adds what `metrics.json` says of the uncertainty of each value."""
-    merged = {}
-    for name, cell in computed.items():
-        other = stored.get(name)
-        merged[name] = cell
-        if isinstance(cell, dict) and isinstance(other, dict):
-            merged[name] = {**other, **cell} if "value" in cell else _with_intervals(cell, other)
-    return {**merged, **{key: stored[key] for key in ("intervals",) if key in stored}}
 
 
 def _in_one_order(entrants: Sequence[Entrant], task: ComparedTask) -> list[Entrant]:

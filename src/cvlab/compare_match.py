@@ -52,7 +52,8 @@ class Samples:
 
     def rows(self, result: Result) -> Indices:
         """Where the samples of a result stand among all."""
-        return np.searchsorted(self.ids.astype(str), result.table.sample_id.astype(str))
+        places: Indices = np.searchsorted(self.ids.astype(str), result.table.sample_id.astype(str))
+        return places
 
 
 def match(

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cvlab.compare_task import Metric, NamedTest
+from cvlab.compare_task import Canvas, Metric, NamedTest
+from cvlab.document import Picture
 from cvlab.metrics.regression import MSE, RegressionPredictions, read_predictions, regression_metrics
 from cvlab.metrics.regression_replicates import resampling
 from cvlab.metrics.replicates import Resampling
+from cvlab.reading_stages import decimals
 from cvlab.report_record import RunRecord
 from cvlab.run_folder import Json
 
@@ -27,8 +29,19 @@ METRICS = (
 )
 
 
+def compared_task() -> ComparedRegression:
+    """Returns the task."""
+    return ComparedRegression()
+
+
 class ComparedRegression:
     """A regression, as a comparison sees it."""
+
+    curves: ClassVar = {"val_loss": "loss", "val_rmse": "RMSE", "val_ccc": "CCC"}
+
+    def show(self, value: float) -> str:
+        """A value with three decimals, or with three digits where those hide it."""
+        return decimals(value)
 
     def read(self, file: Path) -> RegressionPredictions:
         """Reads and checks a table of predictions."""
@@ -67,6 +80,10 @@ class ComparedRegression:
             for metric in METRICS
         ]
         return [*(metric._replace(label=f"mean {metric.label}") for metric in METRICS), *targets]
+
+    def draw(self, canvas: Canvas, found: Sequence[Json], *, grouped: bool) -> list[Picture]:
+        """None beside the curves of training."""
+        return []
 
     def tests(self, metric: Metric, first: RegressionPredictions, second: RegressionPredictions) -> list[NamedTest]:
         """None but the bootstrap."""

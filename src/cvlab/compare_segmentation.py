@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cvlab.compare_task import Metric, NamedTest
+from cvlab.compare_task import Canvas, Metric, NamedTest
+from cvlab.document import Picture
 from cvlab.errors import counted
 from cvlab.metrics.replicates import Resampling
 from cvlab.metrics.segmentation import SegmentationPredictions, read_predictions, segmentation_metrics
 from cvlab.metrics.segmentation_replicates import resampling
 from cvlab.metrics.segmentation_table import PixelCounts
 from cvlab.report_record import RunRecord
+from cvlab.report_text import three_decimals
 from cvlab.run_folder import Json
 from cvlab.statistics.paired import wilcoxon
 
@@ -41,8 +44,19 @@ ALL = (
 )
 
 
+def compared_task() -> ComparedSegmentation:
+    """Returns the task."""
+    return ComparedSegmentation()
+
+
 class ComparedSegmentation:
     """A segmentation, as a comparison sees it."""
+
+    curves: ClassVar = {"val_loss": "loss", "val_dice": "Dice"}
+
+    def show(self, value: float) -> str:
+        """A value with three decimals."""
+        return three_decimals(value)
 
     def read(self, file: Path) -> SegmentationPredictions:
         """Reads and checks a table of predictions."""
@@ -74,6 +88,10 @@ class ComparedSegmentation:
     def metrics(self, found: Sequence[Json], outputs: Sequence[str], *, grouped: bool) -> list[Metric]:
         """Dice by group where images have groups, else by image; then the rest."""
         return [*(BY_GROUP if grouped else BY_IMAGE), *ALL]
+
+    def draw(self, canvas: Canvas, found: Sequence[Json], *, grouped: bool) -> list[Picture]:
+        """The Dice of each group, or of each image."""
+        return canvas.of_masks(grouped=grouped)
 
     def tests(self, metric: Metric, first: SegmentationPredictions, second: SegmentationPredictions) -> list[NamedTest]:
         """Wilcoxon's signed-rank test of what is averaged: the Dice (or IoU) of each group, or of each image."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path as File
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -10,12 +10,15 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cvlab.document import Picture
 from cvlab.metrics.replicates import Path, Resampling
 from cvlab.report_record import RunRecord
 from cvlab.run_folder import Json
 from cvlab.statistics.delong import PairedDifference
 
 AnyTable = TypeVar("AnyTable")
+# How a value of a metric is written.
+Show = Callable[[float], str]
 
 
 class Table(Protocol):
@@ -67,8 +70,27 @@ class NamedTest(NamedTuple):
     note: str
 
 
+class Canvas(Protocol):
+    """Where a task has its figures drawn."""
+
+    def of_classes(self, positive: str | None) -> list[Picture]:
+        """ROC and precision-recall curves of classes, and confusion matrices."""
+
+    def of_masks(self, *, grouped: bool) -> list[Picture]:
+        """The Dice of each group, or of each image."""
+
+
 class ComparedTask(Protocol):
-    """What a comparison asks of a task."""
+    """What a comparison asks of a task.
+
+    Attributes:
+        curves: What each key of an epoch is called, whose values on validation are drawn.
+    """
+
+    curves: Mapping[str, str]
+
+    def show(self, value: float) -> str:
+        """A value of a metric as it is written."""
 
     def read(self, file: File) -> Any:
         """Reads and checks a table of predictions."""
@@ -90,6 +112,9 @@ class ComparedTask(Protocol):
 
     def metrics(self, found: Sequence[Json], outputs: Sequence[str], *, grouped: bool) -> list[Metric]:
         """What is compared of runs with these metrics: the one that ranks them, the second to speak of, the rest."""
+
+    def draw(self, canvas: Canvas, found: Sequence[Json], *, grouped: bool) -> list[Picture]:
+        """The figures that fit the task, of runs with these metrics."""
 
     def tests(self, metric: Metric, first: Any, second: Any) -> list[NamedTest]:
         """The tests of two tables of the same samples that fit a metric, the usual one first; none for most."""

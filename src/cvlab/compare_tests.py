@@ -178,10 +178,10 @@ def _compare(
     samples: Samples,
     task: ComparedTask,
 ) -> Comparison:
-    values = [entrant.value(metric.path) for entrant, _ in (first, second)]
-    if values[0] is None or values[1] is None:
-        return Comparison(metric, *values, reason="it is undefined for one of them")
-    found = Comparison(metric, *values, difference=values[0] - values[1])
+    one, other = (entrant.value(metric.path) for entrant, _ in (first, second))
+    if one is None or other is None:
+        return Comparison(metric, one, other, reason="it is undefined for one of them")
+    found = Comparison(metric, one, other, difference=one - other)
     bootstrap, reason = _bootstrap(found, first, second, samples)
     named = [NamedTest("bootstrap", bootstrap.p, bootstrap, independent=False, note="")] if bootstrap else []
     if all(len(entrant.results) == 1 for entrant, _ in (first, second)):
@@ -214,7 +214,7 @@ def _bootstrap(
     groups = min(_deciding(one, path, samples) for _, of_entrant in (first, second) for one in of_entrant)
     unit = "group" if samples.grouped else "sample"
     if groups < FEWEST_GROUPS:
-        return None, f"{counted(groups, unit)} can show no difference: {FEWEST_GROUPS} are the least"
+        return None, f"{counted(groups, unit)} are too few ({FEWEST_GROUPS} are the least)"
     assert found.difference is not None
     runs = _values_of_runs(first[0], second[0], path, samples)
     if runs:
