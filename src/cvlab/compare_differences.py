@@ -72,7 +72,7 @@ def other_tests_blocks(found: Compared) -> list[Block]:
     """Returns the tests that are not the main one of their metric, and what to think of them."""
     rows = [
         [
-            f"{pair.first.letter} − {pair.second.letter}",
+            f"{pair.first.letter} - {pair.second.letter}",
             md(one.metric.label),
             md(other.test.name),
             md(other.test.note),

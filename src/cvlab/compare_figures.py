@@ -88,7 +88,7 @@ class Drawer:
         found = [(pair, pair.comparisons[0]) for pair in pairs[:MOST_BARS]]
         bars = [
             Bar(
-                f"{pair.first.letter} − {pair.second.letter}",
+                f"{pair.first.letter} - {pair.second.letter}",
                 scale * one.difference,
                 None if one.low is None else scale * one.low,
                 None if one.high is None else scale * one.high,
