@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cvlab.compare_config import same_but_for_the_seed
+from cvlab.compare_integrity import check_against_samples
 from cvlab.compare_runs import Candidate, Kind
 from cvlab.compare_task import ComparedTask, cell_at, take
 from cvlab.errors import CompareError, RunFolderError, counted, listing
@@ -147,6 +148,7 @@ def _result(record: RunRecord, task: ComparedTask, split: str) -> Result:
     if not file.is_file():
         raise RunFolderError(f"{file}: there are no predictions of {split}. {_instead(record.run, split)}")
     table = task.read(file)
+    check_against_samples(record, file, split)
     return Result(record, file, _sorted(table), _judged(record, table, task, split, pooled=False))
 
 
@@ -198,8 +200,8 @@ def _in_one_order(entrants: Sequence[Entrant], task: ComparedTask) -> list[Entra
                 if {*own} - {*rest}
             ]
             raise CompareError(
-                f"{one} and {other} do not tell the same things apart: they have {len(outputs)} and {len(found)} "
-                f"classes or targets, and these are in one alone:\n{listing(only)}"
+                f"{one} and {other} do not predict the same classes or targets ({len(outputs)} and {len(found)}). "
+                f"In one of them alone:\n{listing(only)}"
             )
 
     def ordered(result: Result) -> Result:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -13,9 +12,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from cvlab.compare_entrants import Entrant, Result
+from cvlab.compare_integrity import samples_of
 from cvlab.compare_task import ComparedTask, take
 from cvlab.errors import CompareError, counted, listing
-from cvlab.report_record import RunRecord
 
 Indices = NDArray[np.intp]
 NAMED = 3
@@ -125,9 +124,11 @@ def _common(entrants: Sequence[Entrant], *, split: str, intersect: bool) -> NDAr
             "Train them on the same data with the same `data.split` and seed."
         )
     lines = [_own(name, ids, common) for name, ids in sets.items()]
+    several = len({seed for entrant in entrants for seed in seeds(entrant)}) > 1
+    hint = "Their seeds differ, and the seed decides the split where `data.split.seed` is not set.\n" if several else ""
     raise CompareError(
         f"The runs were not tested on the same samples: {counted(len(common), 'sample')} of the {split} split are "
-        f"those of all runs.{also}\n{listing(lines)}\nTo compare them on the shared ones: add --intersect"
+        f"those of all runs.{also}\n{listing(lines)}\n{hint}To compare them on the shared ones: add --intersect"
     )
 
 
@@ -194,8 +195,9 @@ def _other_files(results: Sequence[Result], split: str) -> list[str]:
     known: dict[str, str] = {}
     other: set[str] = set()
     for result in results:
-        for sample_id, content in _contents(result.record, split).items():
-            if known.setdefault(sample_id, content) != content:
+        for sample_id, row in samples_of(result.record, split).items():
+            content = row.get("content")
+            if content and known.setdefault(sample_id, content) != content:
                 other.add(sample_id)
     if not other:
         return []
@@ -203,14 +205,3 @@ def _other_files(results: Sequence[Result], split: str) -> list[str]:
         f"{counted(len(other), 'sample')} of {split} have the same id and the same truth in all runs, but not the same "
         f"file contents, such as {min(other)}: the runs did not see the same images."
     ]
-
-
-def _contents(record: RunRecord, split: str) -> dict[str, str]:
-    """The hash of each file of the last stage's split, where the run has noted them."""
-    if not record.run.samples.is_file():
-        return {}
-    with record.run.samples.open(encoding="utf-8", newline="") as file:
-        rows = [
-            row for row in csv.DictReader(file) if (row.get("stage"), row.get("split")) == (record.stages[-1], split)
-        ]
-    return {row["sample_id"]: row["content"] for row in rows if row.get("content")}
