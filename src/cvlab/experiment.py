@@ -17,6 +17,7 @@ from cvlab.data.samples import SampleTable, concatenate, samples_csv
 from cvlab.errors import counted
 from cvlab.evaluation import Evaluator
 from cvlab.evaluation_uncertainty import check_injection
+from cvlab.expected import check_expected
 from cvlab.initial import build_tasks, samples_before, starting_networks
 from cvlab.models.network import Network, describe_model, find_weights
 from cvlab.report import write_report
@@ -51,6 +52,7 @@ def train(config: Path, overrides: Sequence[str], request: Request, *, sample: b
     before = samples_before(experiment)
     sources = load_sources(experiment)
     tasks = build_tasks(experiment, [source.labels for source in sources])
+    check_expected(experiment, [task.outputs for task in tasks])
     machine = _start_machine(experiment, request)
     find_weights(experiment.model, image_size=experiment.data.image_size)
     data = prepare(experiment, sources, request.console, before=before)

@@ -10,7 +10,6 @@ from cvlab.errors import RunFolderError, counted
 from cvlab.metrics.binary import Counts, binary_metrics, over_thresholds
 from cvlab.metrics.classification_table import ClassificationPredictions
 from cvlab.metrics.operating_point import OperatingPoint, threshold_text
-from cvlab.metrics.uncertainty import INJECTION
 from cvlab.plots_binary import SIZE, Scored, precision_recall_with_point, roc_with_point
 from cvlab.report_parts import Figure
 from cvlab.report_record import RunRecord
@@ -68,10 +67,9 @@ def read_point(record: RunRecord, predictions: Predictions) -> OperatingPoint | 
     path = record.run.operating_point
     if not path.is_file():
         return None
-    value = read_json(path)
-    if isinstance(value, dict) and [*value] == [INJECTION]:
+    point = OperatingPoint.among(read_json(path))
+    if point is None:
         return None
-    point = OperatingPoint.from_json(value)
     for split, p in predictions.items():
         counts = Counts.at(*point.of(p), point.threshold)
         if split == point.split and any(point.values[name]["value"] != count for name, count in vars(counts).items()):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from cvlab.document import Block, Bullets, Code, Paragraph, Table
+from cvlab.metrics.calibration import CALIBRATION
 from cvlab.metrics.classification import (
     ClassificationPredictions,
     classification_metrics,
@@ -51,7 +52,7 @@ LABELS = {
     "mcc": "Matthews correlation",
 }
 CURVES = {"loss": "loss", "accuracy": "accuracy"}
-NO_HEADLINE = ("per_class", "confusion_matrix", "samples", BINARY, INTERVALS)
+NO_HEADLINE = ("per_class", "confusion_matrix", "samples", BINARY, INTERVALS, *CALIBRATION)
 CHANGES = ("accuracy", "balanced_accuracy", "macro_f1", "macro_roc_auc", "cohen_kappa")
 PER_CLASS = {
     "precision": "precision",
