@@ -34,6 +34,8 @@ METRICS = (
     Metric(("cohen_kappa",), "Cohen's kappa"),
     Metric(("mcc",), "Matthews correlation"),
     Metric(("loss",), "loss", lower_is_better=True),
+    Metric(("brier",), "Brier score", lower_is_better=True),
+    Metric(("ece",), "ECE (equal width)", lower_is_better=True),
 )
 # At the operating point; where there are two classes, the areas take the place of the means over both.
 BINARY = (

@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 from cvlab.compare_config import differences
 from cvlab.compare_costs import machines_differ
 from cvlab.compare_differences import differences_blocks, other_tests_blocks
+from cvlab.compare_expected import expected_blocks, meanings_blocks
 from cvlab.compare_found import SYNTHETIC, Compared, costs_row, value_text
 from cvlab.compare_words import images_of
 from cvlab.document import Alert, Block, Bullets, Code, Document, Paragraph, Picture, Pictures, Section, Table
@@ -26,10 +27,11 @@ def document_of(found: Compared, pictures: Sequence[Picture]) -> Document:
         "Leaderboard": _leaderboard(found),
         "All metrics": _all_metrics(found),
         "Repetitions": _repetitions(found),
-        "Published figures": [],
+        "Published figures": expected_blocks(found),
         "Differences": differences_blocks(found),
         "Other tests of the same differences": other_tests_blocks(found),
         "Pictures": [Pictures(pictures)] if pictures else [],
+        "What the numbers mean": meanings_blocks(found, str(found.entrants[0].records[0].task["name"])),
         "What differs in the configurations": _configurations(found),
         "What differs in devices and versions": _machines(found),
         "What was compared": _runs(found),

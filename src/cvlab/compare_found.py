@@ -11,7 +11,7 @@ from cvlab.compare_entrants import Entrant
 from cvlab.compare_match import Samples
 from cvlab.compare_task import ComparedTask, Metric, cell_at
 from cvlab.compare_tests import Pair
-from cvlab.compare_words import sentences_of_pair
+from cvlab.compare_words import sentence_of_runs, sentences_of_pair
 from cvlab.report_text import number
 from cvlab.text import duration
 
@@ -61,7 +61,8 @@ class Compared:
         """What was found, in words."""
         show = self.task.show
         told = [text for pair in self.told_pairs for text in sentences_of_pair(pair, self.samples, self.split, show)]
-        return told or [f"{self.entrants[0].title} stands alone: there is nothing to compare it with."]
+        runs = [sentence_of_runs(entrant, self.metrics[0], show) for entrant in self.entrants if entrant.kind != "run"]
+        return [*told, *filter(None, runs)]
 
 
 def costs_row(entrant: Entrant) -> list[str]:

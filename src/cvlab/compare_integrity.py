@@ -6,7 +6,7 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from cvlab.errors import RunFolderError
+from cvlab.errors import RunFolderError, counted
 from cvlab.report_record import RunRecord
 
 TARGET = "target:"
@@ -40,7 +40,7 @@ def check_against_samples(record: RunRecord, file: Path, split: str) -> None:
                 raise _edited(record, file, number, column, f"'{known}' for '{row['sample_id']}'", row[column])
     if expected:
         raise RunFolderError(
-            f"{file}: expected the {len(expected)} missing samples of {record.run.samples}, such as '{min(expected)}'. "
+            f"{file}: lacks {counted(len(expected), 'sample')} of {record.run.samples}, such as '{min(expected)}'. "
             f"`cvlab evaluate {record.run.path}` writes the file anew."
         )
 

@@ -23,9 +23,9 @@ METRICS = (
     Metric(("rmse",), "RMSE", lower_is_better=True),
     Metric(("ccc",), "CCC"),
     Metric(("mae",), "MAE", lower_is_better=True),
-    Metric(("corr",), "correlation"),
+    Metric(("corr",), "CORR"),
     Metric(("sagr",), "SAGR"),
-    Metric(("r2",), "R2"),
+    Metric(("r2",), "R²"),
 )
 
 

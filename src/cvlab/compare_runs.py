@@ -83,7 +83,8 @@ def _inside(path: Path) -> list[Path]:
         for file in path.glob(f"{pattern}/{name}")
     }
     outer = {folder for folder in found if (folder / REPETITIONS).is_file()}
-    kept = sorted(folder for folder in found if folder.parent not in outer and not folder.name.startswith("."))
+    hidden = {folder for folder in found if any(part.startswith(".") for part in folder.relative_to(path).parts)}
+    kept = sorted(folder for folder in found - hidden if folder.parent not in outer)
     if not kept:
         raise RunFolderError(
             f"{path}: is not a run folder and holds none: expected a `{CONFIG}` in it, as `cvlab train` writes first."

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import fmean, stdev
 
+from cvlab.compare_entrants import Entrant
 from cvlab.compare_match import Samples
 from cvlab.compare_task import Metric, Show
 from cvlab.compare_tests import Comparison, Pair
@@ -106,6 +108,16 @@ def sentence(pair: Pair, found: Comparison, images: str, show: Show) -> str:
     if evidence(found):
         return facts
     return f"No evidence of a difference in {label} between {told.better} and {told.worse}: {facts}"
+
+
+def sentence_of_runs(entrant: Entrant, metric: Metric, show: Show) -> str:
+    """Returns what the runs of a model came to, or the folds; empty where there are not two with a value."""
+    values = entrant.values_of_parts(metric.path)
+    if len(values) < 2:
+        return ""
+    spread = f"mean {show(fmean(values))}, standard deviation {show(stdev(values))}"
+    ends = f"from {show(min(values))} to {show(max(values))}"
+    return f"{metric.label} over the {len(values)} {entrant.kind} of {entrant.name}: {spread}, {ends}."
 
 
 def _facts(told: _Told, images: str, show: Show, *, than: bool) -> str:
