@@ -109,6 +109,27 @@ def report(run_dir: Annotated[Path, typer.Argument(help="The run folder.")]) -> 
     typer.echo(f"Report: {run.report_page} (as Markdown: {run.report.name})")
 
 
+@app.command()
+def compare(
+    run_dirs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN_DIR ...", help="Run folders, or folders that hold some, such as runs/."),
+    ],
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write there, not into comparisons/<time>/.")] = None,
+    split: Annotated[
+        str, typer.Option(help="Whose predictions: test, val, or data that evaluate --data added.")
+    ] = "test",
+    by: Annotated[str | None, typer.Option(metavar="METRIC", help="Rank by this metric, such as macro_f1.")] = None,
+    intersect: Annotated[bool, typer.Option("--intersect", help="Compare on the samples that all runs share.")] = False,
+) -> None:
+    """Compare runs: leaderboard, paired tests, curves, what differs in their configurations."""
+    from cvlab import compare
+    from cvlab.console import Console
+
+    command = ["cvlab", *sys.argv[1:]]
+    compare.compare(compare.Request(run_dirs, out, split, by, intersect, command), Console())
+
+
 @app.command(name="list")
 def list_components(
     kind: Annotated[

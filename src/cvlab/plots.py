@@ -36,6 +36,16 @@ def new_figure(width: float, height: float, *, synthetic: bool) -> tuple[Figure,
     return figure, figure.add_subplot()
 
 
+def new_panels(count: int, columns: int, width: float, height: float, *, synthetic: bool) -> tuple[Figure, list[Axes]]:
+    """Returns a figure with `count` pairs of axes in rows of `columns`, each `width` x `height` inches."""
+    columns = min(columns, count)
+    rows = ceil(count / columns)
+    figure = Figure(figsize=(width * columns, height * rows), dpi=DPI, layout="constrained", facecolor="white")
+    if synthetic:
+        _mark_synthetic(figure)
+    return figure, [figure.add_subplot(rows, columns, place + 1) for place in range(count)]
+
+
 def _mark_synthetic(figure: Figure) -> None:
     frame = {"boxstyle": "round,pad=0.35", "facecolor": "#fdecea", "edgecolor": ALERT, "linewidth": 0.8}
     figure.supxlabel("synthetic sample data", color=ALERT, fontsize=9, fontweight="bold", bbox=frame)
