@@ -29,6 +29,7 @@ from cvlab.config_values import (
     Positive,
     Preprocessing,
     RegularExpression,
+    Seed,
     Settings,
     Share,
     Threshold,
@@ -48,6 +49,9 @@ class SplitConfig(Settings):
 
     Attributes:
         rounding: How the share of n samples becomes a whole number: down, `int(n * share)`, or the nearest one.
+        folds: In how many parts of equal size the samples are divided, for cross-validation.
+        fold: Which of them, counted from 1, is the test split; `val` is then the share of the rest that validates.
+        seed: Decides which samples go where; null: the experiment's.
     """
 
     train: Share | None = None
@@ -55,6 +59,27 @@ class SplitConfig(Settings):
     test: Share | None = None
     group_pattern: RegularExpression | None = None
     rounding: Rounding = "down"
+    folds: Annotated[int, Field(ge=2)] | None = None
+    fold: Count | None = None
+    seed: Seed | None = None
+
+    @model_validator(mode="after")
+    def _one_fold(self) -> SplitConfig:
+        if (self.folds is None) != (self.fold is None):
+            raise ValueError(
+                "expected `folds` and `fold` together: how many folds there are, and which of them, counted from 1, is "
+                "the test split. `cvlab train CONFIG --folds 5` trains all of them"
+            )
+        if self.folds is None or self.fold is None:
+            return self
+        if self.fold > self.folds:
+            raise ValueError(f"expected `fold` from 1 to {self.folds}, received {self.fold}")
+        if self.train is not None or self.test is not None:
+            raise ValueError(
+                "expected no `train` and `test` with `folds`: the test split is the fold, and `val` is the share of "
+                "the rest that validates"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fractions(self) -> SplitConfig:
@@ -253,7 +278,7 @@ class Experiment(Settings):
     """One experiment: one YAML file, resolved."""
 
     name: FileName
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    seed: Seed = 42
     task: TaskConfig
     data: DataConfig
     augment: list[Transform] = Field(default=[])
