@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cvlab.config import DataConfig, SplitConfig
+from cvlab.config import DataConfig
+from cvlab.config_split import SplitConfig
 from cvlab.config_values import AbsolutePath
 from cvlab.data.csv_cells import BadRow, is_file
 from cvlab.data.csv_classes import find_classes

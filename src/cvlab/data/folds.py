@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from cvlab.config import Rounding, SplitConfig
+from cvlab.config_split import Rounding, SplitConfig
 from cvlab.data.placement import CLOSE_ENOUGH, Floats, Indices, Placement
 from cvlab.data.samples import SampleTable, text_column
 from cvlab.data.split import blocks_by_class, split_samples

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cvlab.config import DataConfig, SplitConfig, StageConfig
+from cvlab.config import DataConfig, StageConfig
+from cvlab.config_split import SplitConfig
 from cvlab.console import Console
 from cvlab.data.cache import ImageCache
 from cvlab.data.checks import check_left, check_readable, noted_in

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from cvlab.config import Rounding
+from cvlab.config_split import Rounding
 from cvlab.data.placement import Floats, Indices, Placement
 from cvlab.data.samples import SPLITS, SampleTable, text_column
 from cvlab.errors import DataError, counted, listing
