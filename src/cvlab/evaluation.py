@@ -140,7 +140,7 @@ class Evaluator:
             return self.run.best
         if self.run.status.is_file() and read_json(self.run.status)["status"] == "done":
             raise RunFolderError(
-                f"{self.run.best}: is missing. To write it again: cvlab train --resume {self.run.path}"
+                f"{self.run.best}: is missing. To write it again: cvlab train --resume {self.run.to_resume}"
             )
         # The weights of a stage with other outputs answer another question.
         found = [
@@ -152,7 +152,7 @@ class Evaluator:
         if not found:
             raise RunFolderError(
                 f"{self.run.path}: there are no weights to evaluate: no epoch of stage "
-                f"'{self.experiment.stages[-1].name}' is over. Go on with: cvlab train --resume {self.run.path}"
+                f"'{self.experiment.stages[-1].name}' is over. Go on with: cvlab train --resume {self.run.to_resume}"
             )
         self.console.warn(f"The training is not finished; these are the weights of {found[-1].name}.")
         return found[-1]
