@@ -14,6 +14,7 @@ from matplotlib.patches import StepPatch
 from PIL import Image
 from sklearn.metrics import auc
 
+from cvlab.document import block_markdown
 from cvlab.errors import RunFolderError
 from cvlab.metrics.classification import read_predictions as read_classes
 from cvlab.metrics.regression import read_predictions as read_numbers
@@ -157,7 +158,7 @@ def test_the_section_of_numbers_has_a_row_a_target_and_says_what_was_scaled(tmp_
 
 
 def section(run: RunFolder) -> list[str]:
-    return uncertainty_section(read_record(run))
+    return [*map(block_markdown, uncertainty_section(read_record(run)))]
 
 
 def test_without_the_setting_or_the_tables(tmp_path: Path) -> None:
@@ -185,7 +186,7 @@ def test_masks_have_their_metrics_and_the_picture_that_evaluation_drew(tmp_path:
     blocks = section(run)
     assert "| Dice of the mean mask | 0.600 | 0.600 |" in blocks[1]
     assert "- test, AURC: every sample is as uncertain as any other" in "\n".join(blocks)
-    assert "![Most uncertain masks](samples/uncertain_masks.png)" in blocks
+    assert "![Most uncertain masks](samples/uncertain_masks.png)" in "\n".join(blocks)
 
 
 def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:

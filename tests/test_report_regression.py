@@ -301,7 +301,7 @@ def test_a_regression_before_another_task_has_its_results_in_a_section(tmp_path:
     report = write_report(run).read_text()
     heading = "Stage affect: regression"
     found = {row[0]: row[1:] for row in rows(report, heading)}
-    for column, split in enumerate(("test", "val")):
+    for column, split in enumerate(("val", "test")):
         p = read_predictions(run.predictions(split, moment="affect-after"))
         assert found["RMSE"][column] == f"{np.mean(by_hand(p)['RMSE']):.3f}"
         assert found["loss (mae)"][column] == f"{np.abs(p.predicted - p.target).mean():.3f}"

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import f1_score, jaccard_score
 
+from cvlab.document import Block, block_markdown
 from cvlab.errors import RunFolderError
 from cvlab.metrics.segmentation import choose, read_predictions, segmentation_metrics
 from cvlab.reading_segmentation import read_curves
@@ -51,9 +52,15 @@ def small(tmp_path: Path) -> RunFolder:
     return run
 
 
-def cells(blocks: list[str]) -> dict[str, list[str]]:
+def markdown(blocks: list[Block]) -> list[str]:
+    return [*map(block_markdown, blocks)]
+
+
+def cells(blocks: list[Block]) -> dict[str, list[str]]:
     """The rows of all tables by their first cell."""
-    lines = [line for block in blocks for line in block.splitlines() if line.startswith("| ") and "---" not in line]
+    lines = [
+        line for block in markdown(blocks) for line in block.splitlines() if line.startswith("| ") and "---" not in line
+    ]
     split = [[cell.strip(" *") for cell in line.strip("|").split(" | ")] for line in lines]
     return {row[0]: row[1:] for row in split}
 
@@ -94,16 +101,16 @@ def test_results_are_those_of_the_masks(run: RunFolder, report: TaskReport) -> N
     assert found["precision (pooled)"][2] == "undefined"
     assert re.fullmatch(r"0\.\d{4}", found["pixel accuracy"][0])
     assert found["images"] == ["36", "45", "45"]
-    assert "two empty masks count as 1, and one empty mask as 0" in report.sections["Results"][-1]
+    assert "two empty masks count as 1, and one empty mask as 0" in markdown(report.sections["Results"])[-1]
 
 
 def test_the_threshold_is_the_chosen_one_and_stands_out(run: RunFolder, report: TaskReport) -> None:
     point = read_json(run.operating_point)
-    (said,) = report.sections["Mask threshold"]
+    (said,) = markdown(report.sections["Mask threshold"])
     assert f"at least **{point['threshold']:g}**" in said
     rule = f"by the rule `dice` (the largest Dice pooled over all pixels, {point['dice_pooled']:.3f} there)"
     assert f"chosen on 36 images of **val** {rule}" in said
-    (table,) = report.sections["Over thresholds (test)"]
+    (table,) = markdown(report.sections["Over thresholds (test)"])
     bold = [line for line in table.splitlines() if line.startswith("| **")]
     assert len(bold) == 1
     assert bold[0].startswith(f"| **{point['threshold']:.2f}** |")
@@ -127,7 +134,7 @@ def test_each_group_is_a_volume_and_the_worst_stands_first(run: RunFolder, repor
 
 
 def test_before_and_after_are_compared_at_one_threshold(run: RunFolder, report: TaskReport) -> None:
-    head, table = report.sections["Before and after each stage"]
+    head, table = markdown(report.sections["Before and after each stage"])
     assert head == "All of these at threshold 0.50."
     rows = [line.split(" | ") for line in table.splitlines()[2:]]
     assert [(row[0].strip("| "), row[1]) for row in rows] == [
@@ -197,7 +204,7 @@ def test_findings_on_leaking_groups_overfitting_and_nothing_predicted(tmp_path: 
 def test_without_test_the_report_shows_val_and_says_so(small: RunFolder) -> None:
     small.predictions("test").unlink()
     report = build(read_record(small))
-    assert report.sections["Results"][0].startswith("There is no test split")
+    assert markdown(report.sections["Results"])[0].startswith("There is no test split")
     assert "Results by group (val)" in report.sections
     assert "Before and after each stage" not in {name for name, blocks in report.sections.items() if blocks}
     assert {Path(picture.path).name for picture in report.pictures} == {name for name in PLOTS if "curve" not in name}
@@ -230,11 +237,11 @@ def test_a_given_threshold_off_the_grid_and_none_at_all(small: RunFolder) -> Non
         write_table(small.predictions(split), range(first, first + 3), 0.8, threshold=0.42)
     write_json(small.operating_point, choose(read_predictions(small.predictions("val")), 0.42).to_json())
     report = build(read_record(small))
-    assert "at least **0.42**. The configuration gives this threshold" in report.sections["Mask threshold"][0]
-    assert "**" not in report.sections["Over thresholds (test)"][0]
+    assert "at least **0.42**. The configuration gives this threshold" in markdown(report.sections["Mask threshold"])[0]
+    assert "**" not in markdown(report.sections["Over thresholds (test)"])[0]
     small.operating_point.unlink()
     report = build(read_record(small))
-    assert "There is no threshold yet; `cvlab evaluate" in report.sections["Mask threshold"][0]
+    assert "There is no threshold yet; `cvlab evaluate" in markdown(report.sections["Mask threshold"])[0]
     assert not any("over thresholds" in picture.caption for picture in report.pictures)
 
 
@@ -245,7 +252,7 @@ def test_images_that_are_groups_of_their_own_have_no_volumes(small: RunFolder) -
         lines[1:] = [[row[0], row[0], *row[2:]] for row in lines[1:]]
         path.write_text("".join(",".join(row) + "\n" for row in lines))
     report = build(read_record(small))
-    assert report.sections["Results by group (test)"] == [
+    assert markdown(report.sections["Results by group (test)"]) == [
         "Every image is a group of its own, so that there are no volumes."
     ]
     assert not any("by group" in picture.caption for picture in report.pictures)
@@ -256,7 +263,7 @@ def test_an_earlier_stage_has_its_results_and_curves(run: RunFolder) -> None:
     found = cells(blocks)
     p = read_predictions(run.predictions("test", moment="train-after"))
     assert found["Dice, pooled over all pixels"][1] == f"{float(p.counts.pooled().dice()[0]):.3f}"
-    assert "![Dice by epoch](plots/train_curve_dice.png)" in blocks
+    assert "![Dice by epoch](plots/train_curve_dice.png)" in "\n".join(markdown(blocks))
     assert (run.plots / "train_curve_dice.png").is_file()
 
 
@@ -264,7 +271,7 @@ def test_the_structure_is_named_as_it_is(tmp_path: Path) -> None:
     run = fake_segmentation_run(tmp_path, stages=("train",), structure="a|b_*c*")
     run.history.write_text("")
     report = build(read_record(run))
-    assert r"images with a\|b\_\*c\*" in report.sections["Results"][0]
+    assert r"images with a\|b\_\*c\*" in markdown(report.sections["Results"])[0]
     assert any(r"Dice of images with a\|b" in picture.caption for picture in report.pictures)
 
 

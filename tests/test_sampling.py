@@ -26,6 +26,7 @@ from cvlab.data.sampling import (
     samples_per_epoch,
 )
 from cvlab.data.source import Labels
+from cvlab.document import block_markdown
 from cvlab.errors import DataError
 from cvlab.report_imbalance import class_frequencies
 from cvlab.report_record import read_record
@@ -215,7 +216,7 @@ def report_on(folder: Path, task: dict[str, Any], draws: dict[str, tuple[int, in
     record = read_json(run.data)
     record["stages"][0]["draws"] = {name: {"samples": n, "drawn": drawn} for name, (n, drawn) in draws.items()}
     write_json(run.data, record)
-    return class_frequencies(read_record(run))
+    return [*map(block_markdown, class_frequencies(read_record(run)))]
 
 
 def test_the_report_shows_what_training_sees_of_each_class(tmp_path: Path) -> None:

@@ -7,12 +7,25 @@ from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 
+from cvlab.document import (
+    Alert,
+    Block,
+    Bullets,
+    Code,
+    Document,
+    Paragraph,
+    Picture,
+    Quote,
+    Section,
+    Table,
+    to_markdown,
+)
 from cvlab.errors import RunFolderError, counted, did_you_mean
 from cvlab.registry import load
 from cvlab.report_imbalance import class_frequencies
-from cvlab.report_parts import links
-from cvlab.report_record import Picture, RunRecord, TaskReport, read_record
-from cvlab.report_text import block, bullets, code, md, red, table
+from cvlab.report_parts import picture_blocks
+from cvlab.report_record import RunRecord, TaskReport, read_record
+from cvlab.report_text import code, md
 from cvlab.run_folder import Json, RunFolder, read_json, write_text
 from cvlab.speed import verdict
 from cvlab.text import duration
@@ -37,28 +50,32 @@ def write_report(run: RunFolder) -> Path:
     Raises:
         RunFolderError: A file of the run is missing or damaged, such as the predictions.
     """
-    record = read_record(run)
+    path: Path = run.report
+    write_text(path, to_markdown(build_document(read_record(run))))
+    return path
+
+
+def build_document(record: RunRecord) -> Document:
+    """Draws `plots/*.png` and returns the whole report."""
+    run = record.run
     part = _task_report(record)
-    sections = {
+    sections: dict[str, list[Block]] = {
         "What was run": _what_was_run(record),
         "Samples": _samples(record),
         **part.sections,
         **_other_tasks(record),
-        "Curves in words": [bullets(part.findings)] if part.findings else [],
+        "Curves in words": [Bullets(part.findings)] if part.findings else [],
         "Pictures": _pictures(record, part.pictures),
         "Model": _model(record),
         "Notes on the data": _data_notes(record),
-        "Configuration": [block(run.config.read_text(encoding="utf-8"), "yaml")],
+        "Configuration": [Code(run.config.read_text(encoding="utf-8"), "yaml")],
         "Environment": _environment(record),
-        "Repeat this run": [block(f"cvlab train {shlex.quote(str(run.config))}", "sh")],
+        "Repeat this run": [Code(f"cvlab train {shlex.quote(str(run.config))}", "sh")],
     }
-    blocks = _head(record)
-    for heading, content in sections.items():
-        if content:
-            blocks += [f"## {heading}", *content]
-    path: Path = run.report
-    write_text(path, "\n\n".join(blocks) + "\n")
-    return path
+    title = f"{SYNTHETIC}: {md(record.name)}" if record.synthetic else md(record.name)
+    return Document(
+        title, _opening(record), [Section(heading, blocks) for heading, blocks in sections.items() if blocks]
+    )
 
 
 def _task_report(record: RunRecord) -> TaskReport:
@@ -75,7 +92,7 @@ def _report_module(record: RunRecord, task: object) -> ModuleType:
     return load(TASK_REPORTS, str(name))
 
 
-def _other_tasks(record: RunRecord) -> dict[str, list[str]]:
+def _other_tasks(record: RunRecord) -> dict[str, list[Block]]:
     """What stages of other tasks than the last one's came to, a section each."""
     return {
         f"Stage {md(stage)}: {md(task['name'])}": _report_module(record, task).stage_results(record, stage)
@@ -84,27 +101,26 @@ def _other_tasks(record: RunRecord) -> dict[str, list[str]]:
     }
 
 
-def _head(record: RunRecord) -> list[str]:
-    title = f"# {SYNTHETIC}: {md(record.name)}" if record.synthetic else f"# {md(record.name)}"
-    blocks = [title]
+def _opening(record: RunRecord) -> list[Block]:
+    blocks: list[Block] = []
     if record.synthetic:
-        blocks.append(
-            f"> **{SYNTHETIC}.** The images of this run were drawn by a program. "
-            "Its numbers say nothing about real images; they only show that everything works."
+        said = (
+            "The images of this run were drawn by a program. Its numbers say nothing about real images; they only show"
         )
+        blocks.append(Quote(f"**{SYNTHETIC}.** {said} that everything works."))
     if leaks := record.data.get("leaks"):
         allowed = " (data.allow_leakage is on)" if record.data.get("allow_leakage") else ""
         found = f"LEAKAGE{allowed}: {counted(len(leaks), 'finding')}"
-        blocks.append(red(f"{found}; the results may look better than they are.", leaks))
+        blocks.append(Alert(f"{found}; the results may look better than they are.", leaks))
     if not record.run.best.is_file():
         status, reason = record.status.get("status", "unknown"), record.status.get("reason")
         reason = reason or ("under way, or killed" if status == "running" else "no reason was written")
         numbers = "Its numbers are those of the best weights at the last evaluation."
-        blocks.append(f"**This run is not complete: {md(status)} ({md(reason)}). {numbers}**")
+        blocks.append(Paragraph(f"**This run is not complete: {md(status)} ({md(reason)}). {numbers}**"))
     return blocks
 
 
-def _what_was_run(record: RunRecord) -> list[str]:
+def _what_was_run(record: RunRecord) -> list[Block]:
     config, environment = record.config, record.environment
     seconds = sum(epoch.get("seconds") or 0.0 for epoch in record.history)
     model = config.get("model") or {}
@@ -120,11 +136,11 @@ def _what_was_run(record: RunRecord) -> list[str]:
         ["training time", f"{duration(seconds)}, {counted(len(record.history), 'epoch')}"],
         *([["speed", md(said.replace("`", ""))]] if (said := _speed(record)) else []),
     ]
-    blocks = [table(["", ""], rows, text_columns=2)]
+    blocks: list[Block] = [Table(["", ""], rows, text_columns=2)]
     stages = [_stage_row(name, list(epochs)) for name, epochs in groupby(record.history, key=lambda e: str(e["stage"]))]
     if stages:
         head = ["stage", "epochs", "best epoch", "val loss there", "learning rate", "time", "images/s"]
-        blocks.append(table(head, stages))
+        blocks.append(Table(head, stages))
     return blocks
 
 
@@ -176,54 +192,50 @@ def _stage_row(name: str, epochs: list[Json]) -> list[str]:
     ]
 
 
-def _samples(record: RunRecord) -> list[str]:
+def _samples(record: RunRecord) -> list[Block]:
     stages = record.data.get("stages") or []
     if not stages:
         return []
-    same = all(stage["counts"] == stages[0]["counts"] for stage in stages)
-    if same:
-        counts = [_counts(stages[0]["counts"])]
+    blocks: list[Block] = []
+    if all(stage["counts"] == stages[0]["counts"] for stage in stages):
+        blocks.append(_counts(stages[0]["counts"]))
     else:
-        counts = [part for stage in stages for part in (f"Stage {md(stage['stage'])}:", _counts(stage["counts"]))]
-    return counts + class_frequencies(record)
+        for stage in stages:
+            blocks += [Paragraph(f"Stage {md(stage['stage'])}:"), _counts(stage["counts"])]
+    return blocks + class_frequencies(record)
 
 
-def _counts(counts: dict[str, dict[str, int]]) -> str:
+def _counts(counts: dict[str, dict[str, int]]) -> Table:
     classes = dict.fromkeys(name for by_class in counts.values() for name in by_class)
     rows = {name: [by_class.get(name, 0) for by_class in counts.values()] for name in classes}
     cells = [[md(name), *(f"{count:,}" for count in (*row, sum(row)))] for name, row in rows.items()]
     if len(cells) == 1:
-        return table(["", *map(md, counts), "all"], cells)
+        return Table(["", *map(md, counts), "all"], cells)
     sums = [sum(by_class.values()) for by_class in counts.values()]
     total = ["**all**", *(f"**{count:,}**" for count in (*sums, sum(sums)))]
-    return table(["class", *map(md, counts), "all"], [*cells, total])
+    return Table(["class", *map(md, counts), "all"], [*cells, total])
 
 
-def _pictures(record: RunRecord, drawn: list[Picture]) -> list[str]:
+def _pictures(record: RunRecord, drawn: list[Picture]) -> list[Block]:
     samples = [
         Picture(f"{record.run.pictures.name}/{name}", caption)
         for name, caption in SAMPLE_PICTURES.items()
         if (record.run.pictures / name).is_file()
     ]
-    return links((*drawn, *samples))
+    return picture_blocks([*drawn, *samples])
 
 
-def _model(record: RunRecord) -> list[str]:
+def _model(record: RunRecord) -> list[Block]:
     model = record.model
     total, trainable = model.get("total", 0), model.get("trainable", 0)
     layers = counted(len(model.get("layers", [])), "layer")
-    blocks = [
-        f"{total:,} parameters, {trainable:,} of them trainable at the end; {layers} in [model.json](model.json)."
-    ]
+    said = f"{total:,} parameters, {trainable:,} of them trainable at the end; {layers} in [model.json](model.json)."
     rows = [[md(s["stage"]), f"{s['trainable']:,}", f"{s['frozen']:,}"] for s in model.get("stages", [])]
-    return (
-        [*blocks, table(["stage", "trained", "not trained (frozen layers, BatchNorm statistics)"], rows)]
-        if rows
-        else blocks
-    )
+    head = ["stage", "trained", "not trained (frozen layers, BatchNorm statistics)"]
+    return [Paragraph(said), *([Table(head, rows)] if rows else [])]
 
 
-def _data_notes(record: RunRecord) -> list[str]:
+def _data_notes(record: RunRecord) -> list[Block]:
     lines = []
     for stage in record.data.get("stages") or []:
         name = stage["stage"]
@@ -233,10 +245,10 @@ def _data_notes(record: RunRecord) -> list[str]:
         lines += [f"Stage {name}: WARNING: {warning}" for warning in stage.get("warnings", [])]
     for path in sorted(record.run.predictions("test").parent.glob("data-*.json")):
         lines += [f"{path.stem}: {note}" for note in read_json(path)["notes"]]
-    return [bullets(lines)] if lines else []
+    return [Bullets(lines)] if lines else []
 
 
-def _environment(record: RunRecord) -> list[str]:
+def _environment(record: RunRecord) -> list[Block]:
     environment = record.environment
     git = environment.get("git") or {}
     dirty = ", with changes that are not committed" if git.get("dirty") else ""
@@ -249,4 +261,4 @@ def _environment(record: RunRecord) -> list[str]:
         *([md(key), md(value)] for key, value in others.items() if key not in named_already),
         *([md(name), md(version)] for name, version in (environment.get("versions") or {}).items()),
     ]
-    return [table(["", ""], rows, text_columns=2)]
+    return [Table(["", ""], rows, text_columns=2)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cvlab.document import Block, Paragraph, Picture, Pictures, Table
 from cvlab.errors import RunFolderError, counted
 from cvlab.metrics.binary import Counts, binary_metrics, over_thresholds
 from cvlab.metrics.classification_table import ClassificationPredictions
@@ -13,7 +14,7 @@ from cvlab.metrics.uncertainty import INJECTION
 from cvlab.plots_binary import SIZE, Scored, precision_recall_with_point, roc_with_point
 from cvlab.report_parts import Figure
 from cvlab.report_record import RunRecord
-from cvlab.report_text import code, md, number, table
+from cvlab.report_text import code, md, number
 from cvlab.run_folder import read_json
 
 Cell = dict[str, Any]
@@ -82,21 +83,21 @@ def read_point(record: RunRecord, predictions: Predictions) -> OperatingPoint | 
 
 def binary_sections(
     record: RunRecord, point: OperatingPoint | None, predictions: Predictions, shown: str
-) -> dict[str, list[str]]:
+) -> dict[str, list[Block]]:
     """Returns the sections on the operating point; `shown` is the split that the report is about."""
     if point is None:
         missing = len(predictions[shown].class_names) == 2
         hint = f"There is no operating point yet; {code(f'cvlab evaluate {record.run.path}')} chooses it on validation."
-        return {"At the operating point": [hint] if missing else []}
+        return {"At the operating point": [Paragraph(hint)] if missing else []}
     scored = {split: _scored(p, point) for split, p in predictions.items() if split not in NO_RESULTS}
     rows = [[label, *(_number(one.cells[name]) for one in scored.values())] for name, label in LABELS.items()]
     names = predictions[shown].class_names
     rest = next(name for name in names if name != point.positive_class) if len(names) == 2 else "another class"
     return {
         "At the operating point": [
-            _sentence(point),
+            Paragraph(_sentence(point)),
             _two_by_two(scored[shown].cells, point.positive_class, rest, shown),
-            table(["metric", *map(md, scored)], rows),
+            Table(["metric", *map(md, scored)], rows),
         ],
         f"Over thresholds ({shown})": [_thresholds(scored[shown], point.threshold)],
     }
@@ -117,17 +118,17 @@ def _sentence(point: OperatingPoint) -> str:
     )
 
 
-def _two_by_two(cells: Mapping[str, Cell], positive: str, rest: str, split: str) -> str:
+def _two_by_two(cells: Mapping[str, Cell], positive: str, rest: str, split: str) -> Table:
     tp, fp, fn, tn = (cells[name]["value"] for name in ("tp", "fp", "fn", "tn"))
     head = [f"{md(split)}: {counted(tp + fp + fn + tn, 'image')}", f"predicted {md(positive)}", f"predicted {md(rest)}"]
     rows = [
         [f"truth {md(positive)}", f"{tp:,} found (true positives)", f"{fn:,} missed (false negatives)"],
         [f"truth {md(rest)}", f"{fp:,} false alarms (false positives)", f"{tn:,} cleared (true negatives)"],
     ]
-    return table(head, rows, text_columns=3)
+    return Table(head, rows, text_columns=3)
 
 
-def _thresholds(scored: Scored, chosen: float) -> str:
+def _thresholds(scored: Scored, chosen: float) -> Table:
     """The table over thresholds; the chosen one is bold."""
     shown = {step / 20: f"{step / 20:.2f}" for step in range(1, 20)} | {chosen: threshold_text(chosen)}
     rows = []
@@ -135,7 +136,7 @@ def _thresholds(scored: Scored, chosen: float) -> str:
         called = cells["tp"]["value"] + cells["fp"]["value"]
         row = [shown[threshold], *(_short(cells[name]) for name in OVER_THRESHOLDS), f"{called:,}"]
         rows.append([f"**{text}**" for text in row] if threshold == chosen else row)
-    return table(["threshold", *OVER_THRESHOLDS.values(), "predicted positive"], rows)
+    return Table(["threshold", *OVER_THRESHOLDS.values(), "predicted positive"], rows)
 
 
 def _number(cell: Cell) -> str:
@@ -182,24 +183,27 @@ def _scored(p: ClassificationPredictions, point: OperatingPoint) -> Scored:
     return Scored(positive, score, binary_metrics(positive, score, threshold=point.threshold))
 
 
-def gallery_section(record: RunRecord) -> list[str]:
+def gallery_section(record: RunRecord) -> list[Block]:
     """Returns the pictures of telling predictions that evaluation drew, and what their heat maps show."""
     run = record.run
     found = {name: caption for name, caption in GALLERIES.items() if (run.pictures / f"{name}.png").is_file()}
     if not found:
         return []
-    pictures = [f"![{caption}]({run.pictures.name}/{name}.png)" for name, caption in found.items()]
-    return [*_about_heat_maps(record), *pictures]
+    pictures = [Picture(f"{run.pictures.name}/{name}.png", caption) for name, caption in found.items()]
+    return [*_about_heat_maps(record), Pictures(pictures)]
 
 
-def _about_heat_maps(record: RunRecord) -> list[str]:
+def _about_heat_maps(record: RunRecord) -> list[Block]:
     if not record.run.heat_maps.is_file():
         return []
     where = read_json(record.run.heat_maps)
     rows, columns = where["size"]
     return [
-        "Beside each image stands its heat map (Grad-CAM, Selvaraju et al. 2017): bright is where the last convolution "
-        f"({code(where['layer'])}, {rows} x {columns} places) saw what raises the {md(where['explains'])} of the "
-        "predicted class, scaled to the strongest place of each image; where no place is bright, nothing raises it. "
-        "A heat map shows where the network looked, not whether it was right to."
+        Paragraph(
+            "Beside each image stands its heat map (Grad-CAM, Selvaraju et al. 2017): bright is where the last "
+            f"convolution ({code(where['layer'])}, {rows} x {columns} places) saw what raises the "
+            f"{md(where['explains'])} of the predicted class, scaled to the strongest place of each image; where no "
+            "place is bright, nothing raises it. A heat map shows where the network looked, not whether it was right "
+            "to."
+        )
     ]

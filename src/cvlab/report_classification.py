@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cvlab.document import Block, Bullets, Code, Paragraph, Table
 from cvlab.metrics.classification import (
     ClassificationPredictions,
     classification_metrics,
@@ -29,13 +30,13 @@ from cvlab.report_parts import (
     changes_by_stage,
     draw_curves,
     draw_figures,
-    links,
+    picture_blocks,
     read_after,
     read_splits,
     shown_of,
 )
 from cvlab.report_record import RunRecord, TaskReport
-from cvlab.report_text import block, change, md, number, table
+from cvlab.report_text import change, md, number
 from cvlab.report_uncertainty import uncertainty_section
 
 Metrics = dict[str, Any]
@@ -79,7 +80,7 @@ def build(record: RunRecord) -> TaskReport:
             "Results": _results(metrics, shown),
             f"Results by class ({shown})": [
                 _per_class(metrics[shown]),
-                block(classification_text(predictions[shown]), "text"),
+                Code(classification_text(predictions[shown]), "text"),
             ],
             **binary_sections(record, point, predictions, shown),
             "Before and after each stage": _changes(record),
@@ -92,12 +93,12 @@ def build(record: RunRecord) -> TaskReport:
     )
 
 
-def stage_results(record: RunRecord, stage: str) -> list[str]:
+def stage_results(record: RunRecord, stage: str) -> list[Block]:
     """Returns what an earlier stage came to, before the run went on with another task; draws its curves."""
     tables = read_after(record, stage, read_predictions)
     metrics = {split: classification_metrics(table, top_k=_top_k(record)) for split, table in tables.items()}
     results = _results(metrics, shown_of(metrics)) if metrics else []
-    return [*results, *links(draw_curves(record, CURVES, stage=stage))]
+    return [*results, *picture_blocks(draw_curves(record, CURVES, stage=stage))]
 
 
 def _top_k(record: RunRecord) -> int:
@@ -108,31 +109,33 @@ def _label(metric: str) -> str:
     return LABELS.get(metric, metric.replace("_", " "))
 
 
-def _results(metrics: dict[str, Metrics], shown: str) -> list[str]:
+def _results(metrics: dict[str, Metrics], shown: str) -> list[Block]:
     splits = [split for split in metrics if split not in ("train", "train-augmented")]
     names = [name for name in metrics[shown] if name not in NO_HEADLINE]
     rows = [[_label(name), *(number(metrics[split][name]) for split in splits)] for name in names]
     samples = ["samples", *(f"{metrics[split]['samples']:,}" for split in splits)]
     notes = [
-        f"- {md(split)}, {_label(name)}: {md(note)}."
+        f"{split}, {_label(name)}: {note}."
         for split in splits
         for name in names
         if (note := metrics[split][name].get("note"))
     ]
-    blocks = [table(["metric", *map(md, splits)], [*rows, samples]), "\n".join(notes)]
-    if shown != "test":
-        blocks.insert(0, "There is no test split: classes and figures below are those of **val**.")
-    return [part for part in blocks if part]
+    missing = "There is no test split: classes and figures below are those of **val**."
+    return [
+        *([Paragraph(missing)] if shown != "test" else []),
+        Table(["metric", *map(md, splits)], [*rows, samples]),
+        *([Bullets(notes)] if notes else []),
+    ]
 
 
-def _per_class(metrics: Metrics) -> str:
+def _per_class(metrics: Metrics) -> Table:
     rows = [
         [md(name), *(number(cells[metric]) for metric in PER_CLASS)] for name, cells in metrics["per_class"].items()
     ]
-    return table(["class", *PER_CLASS.values()], rows)
+    return Table(["class", *PER_CLASS.values()], rows)
 
 
-def _accuracies(metrics: dict[str, Metrics]) -> str:
+def _accuracies(metrics: dict[str, Metrics]) -> Table:
     rows = [
         [
             md(SPLITS.get(split, split)),
@@ -142,16 +145,16 @@ def _accuracies(metrics: dict[str, Metrics]) -> str:
         ]
         for split, values in metrics.items()
     ]
-    return table(["images", "accuracy", "balanced accuracy", "samples"], rows)
+    return Table(["images", "accuracy", "balanced accuracy", "samples"], rows)
 
 
-def _changes(record: RunRecord) -> list[str]:
+def _changes(record: RunRecord) -> list[Block]:
     def cells(before: ClassificationPredictions, after: ClassificationPredictions) -> list[str]:
         metrics = [classification_metrics(p) for p in (before, after)]
         return [change(*(of[name] for of in metrics)) for name in CHANGES]
 
     rows = changes_by_stage(record, read_predictions, cells, same=lambda p: p.class_names, named="samples and classes")
-    return [table(["stage", "split", *map(_label, CHANGES)], rows, text_columns=2)] if rows else []
+    return [Table(["stage", "split", *map(_label, CHANGES)], rows, text_columns=2)] if rows else []
 
 
 def _figures(p: ClassificationPredictions, metrics: Metrics, split: str) -> list[Figure]:

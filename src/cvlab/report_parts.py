@@ -9,10 +9,11 @@ from typing import NamedTuple, Protocol, TypeVar
 import numpy as np
 from matplotlib.axes import Axes
 
+from cvlab.document import Block, Picture, Pictures
 from cvlab.errors import RunFolderError
 from cvlab.plots import learning_curves, new_figure, save_figure
 from cvlab.reading_stages import SPLITS
-from cvlab.report_record import Picture, RunRecord
+from cvlab.report_record import RunRecord
 from cvlab.report_text import md
 from cvlab.run_folder import Json
 
@@ -148,6 +149,6 @@ def draw_figures(record: RunRecord, figures: Iterable[Figure], *, split: str | N
     return pictures
 
 
-def links(pictures: Iterable[Picture]) -> list[str]:
-    """Returns pictures as Markdown."""
-    return [f"![{picture.caption}]({picture.path})" for picture in pictures]
+def picture_blocks(pictures: Sequence[Picture]) -> list[Block]:
+    """Returns pictures as a block; none as nothing."""
+    return [Pictures(pictures)] if pictures else []

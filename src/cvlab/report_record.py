@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from cvlab.document import Block, Picture
 from cvlab.errors import RunFolderError
 from cvlab.run_folder import Json, RunFolder, read_json
 
@@ -70,24 +71,16 @@ def _loss(task: Json) -> str | None:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture of the report: its path relative to the run folder, and what it shows."""
-
-    path: str
-    caption: str
-
-
-@dataclass(frozen=True)
 class TaskReport:
-    """What a task adds to a report: sections of Markdown blocks by heading, findings, pictures.
+    """What a task adds to a report: sections of blocks by heading, findings, pictures.
 
     Attributes:
-        sections: Blocks of finished Markdown by heading; an empty list of blocks leaves the heading out.
+        sections: Blocks by heading; an empty list of blocks leaves the heading out.
         findings: Sentences of plain text.
         pictures: What was drawn.
     """
 
-    sections: dict[str, list[str]]
+    sections: dict[str, list[Block]]
     findings: list[str]
     pictures: list[Picture]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cvlab.document import Block, Paragraph, Table
 from cvlab.errors import counted
 from cvlab.metrics.regression import AVERAGED, MSE, RegressionPredictions, read_predictions, regression_metrics
 from cvlab.plots_regression import (
@@ -24,13 +25,13 @@ from cvlab.report_parts import (
     changes_by_stage,
     draw_curves,
     draw_figures,
-    links,
+    picture_blocks,
     read_after,
     read_splits,
     shown_of,
 )
 from cvlab.report_record import RunRecord, TaskReport
-from cvlab.report_text import md, number, table
+from cvlab.report_text import md, number
 from cvlab.report_uncertainty import uncertainty_section
 
 Metrics = dict[str, Any]
@@ -71,33 +72,35 @@ def build(record: RunRecord) -> TaskReport:
     )
 
 
-def stage_results(record: RunRecord, stage: str) -> list[str]:
+def stage_results(record: RunRecord, stage: str) -> list[Block]:
     """Returns what an earlier stage came to, before the run went on with another task; draws its curves."""
     loss = record.tasks[stage].get("loss", MSE)
     tables = read_after(record, stage, read_predictions)
     metrics = {split: regression_metrics(table, loss=loss) for split, table in tables.items()}
     results = _results(metrics, shown_of(metrics), loss=loss["name"]) if metrics else []
-    return [*results, *links(draw_curves(record, CURVES, stage=stage))]
+    return [*results, *picture_blocks(draw_curves(record, CURVES, stage=stage))]
 
 
 def _number(cell: Cell) -> str:
     return number(cell) if cell["value"] is None else decimals(cell["value"])
 
 
-def _results(metrics: dict[str, Metrics], shown: str, *, loss: str) -> list[str]:
+def _results(metrics: dict[str, Metrics], shown: str, *, loss: str) -> list[Block]:
     splits = [split for split in metrics if split not in ("train", "train-augmented")]
     labels = {"loss": f"loss ({loss})", **LABELS}
     rows = [[label, *(_number(metrics[split][name]) for split in splits)] for name, label in labels.items()]
     samples = ["samples", *(f"{metrics[split]['samples']:,}" for split in splits)]
     targets = metrics[shown]["per_target"]
     means = f"Means over {counted(len(targets), 'target')}: {md(', '.join(targets))}. " if len(targets) > 1 else ""
-    blocks = [table(["metric", *map(md, splits)], [*rows, samples]), f"{means}{EXPLAINED}"]
-    if "test" not in metrics:
-        blocks.insert(0, "There is no test split: targets and figures below are those of **val**.")
-    return blocks
+    missing = "There is no test split: targets and figures below are those of **val**."
+    return [
+        *([Paragraph(missing)] if "test" not in metrics else []),
+        Table(["metric", *map(md, splits)], [*rows, samples]),
+        Paragraph(f"{means}{EXPLAINED}"),
+    ]
 
 
-def _per_target(metrics: Metrics) -> str:
+def _per_target(metrics: Metrics) -> Table:
     rows = []
     for name, cells in metrics["per_target"].items():
         error = cells["rmse_standard_error"]["value"]
@@ -105,24 +108,24 @@ def _per_target(metrics: Metrics) -> str:
         spreads = [f"{_number(cells[f'{of}_mean'])} ± {_number(cells[f'{of}_std'])}" for of in ("truth", "predicted")]
         rows.append([md(name), rmse, *(_number(cells[metric]) for metric in AVERAGED if metric != "rmse"), *spreads])
     others = [label for metric, label in LABELS.items() if metric != "rmse"]
-    return table(["target", "RMSE ± standard error", *others, "truth (mean ± sd)", "prediction (mean ± sd)"], rows)
+    return Table(["target", "RMSE ± standard error", *others, "truth (mean ± sd)", "prediction (mean ± sd)"], rows)
 
 
-def _errors(metrics: dict[str, Metrics]) -> str:
+def _errors(metrics: dict[str, Metrics]) -> Table:
     rows = [
         [md(SPLITS.get(split, split)), _number(values["rmse"]), _number(values["ccc"]), f"{values['samples']:,}"]
         for split, values in metrics.items()
     ]
-    return table(["images", "RMSE", "CCC", "samples"], rows)
+    return Table(["images", "RMSE", "CCC", "samples"], rows)
 
 
-def _changes(record: RunRecord) -> list[str]:
+def _changes(record: RunRecord) -> list[Block]:
     def cells(before: RegressionPredictions, after: RegressionPredictions) -> list[str]:
         metrics = [regression_metrics(p) for p in (before, after)]
         return [_change(*(of[name] for of in metrics)) for name in CHANGES]
 
     rows = changes_by_stage(record, read_predictions, cells, same=lambda p: p.target_names, named="samples and targets")
-    return [table(["stage", "split", *(LABELS[metric] for metric in CHANGES)], rows, text_columns=2)] if rows else []
+    return [Table(["stage", "split", *(LABELS[metric] for metric in CHANGES)], rows, text_columns=2)] if rows else []
 
 
 def _change(before: Cell, after: Cell) -> str:

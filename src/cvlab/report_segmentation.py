@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cvlab.document import Block, Paragraph, Table
 from cvlab.errors import RunFolderError, counted
 from cvlab.metrics.segmentation import (
     MaskThreshold,
@@ -16,10 +17,18 @@ from cvlab.metrics.segmentation import (
 from cvlab.metrics.segmentation_table import THRESHOLDS
 from cvlab.reading_segmentation import read_curves
 from cvlab.reading_stages import SPLITS
-from cvlab.report_parts import changes_by_stage, draw_curves, draw_figures, links, read_after, read_splits, shown_of
+from cvlab.report_parts import (
+    changes_by_stage,
+    draw_curves,
+    draw_figures,
+    picture_blocks,
+    read_after,
+    read_splits,
+    shown_of,
+)
 from cvlab.report_record import RunRecord, TaskReport
 from cvlab.report_segmentation_figures import figures_of
-from cvlab.report_text import change, code, md, number, table
+from cvlab.report_text import change, code, md, number
 from cvlab.report_uncertainty import uncertainty_section
 from cvlab.run_folder import Json, read_json
 
@@ -88,7 +97,7 @@ def build(record: RunRecord) -> TaskReport:
     return TaskReport(
         sections={
             "Results": _results(metrics, shown, structure),
-            "Mask threshold": _threshold(record, point),
+            "Mask threshold": [Paragraph(_threshold(record, point))],
             f"Over thresholds ({shown})": [_over_thresholds(metrics[shown], point, structure)],
             f"Results by group ({shown})": _by_group(metrics[shown], structure),
             "Before and after each stage": _changes(record, structure),
@@ -100,12 +109,12 @@ def build(record: RunRecord) -> TaskReport:
     )
 
 
-def stage_results(record: RunRecord, stage: str) -> list[str]:
+def stage_results(record: RunRecord, stage: str) -> list[Block]:
     """Returns what an earlier stage came to, before the run went on with another task; draws its curves."""
     tables = read_after(record, stage, read_predictions)
     metrics = {split: segmentation_metrics(p) for split, p in tables.items()}
     results = _results(metrics, shown_of(metrics), _structure(record, [stage])) if metrics else []
-    return [*results, *links(draw_curves(record, CURVES, stage=stage))]
+    return [*results, *picture_blocks(draw_curves(record, CURVES, stage=stage))]
 
 
 def _structure(record: RunRecord, stages: list[str]) -> str:
@@ -132,7 +141,7 @@ def _read_point(record: RunRecord, predictions: Predictions) -> MaskThreshold | 
     return point
 
 
-def _results(metrics: dict[str, Metrics], shown: str, structure: str) -> list[str]:
+def _results(metrics: dict[str, Metrics], shown: str, structure: str) -> list[Block]:
     splits = [split for split in metrics if split not in TRAINED_ON]
     nothing = metrics[shown]["predict_nothing"]
     # Where every image is a group of its own, a mean over groups is that over images under another name.
@@ -147,39 +156,41 @@ def _results(metrics: dict[str, Metrics], shown: str, structure: str) -> list[st
         for name, label in _named(labels, structure).items()
     ]
     head = ["metric", *map(md, splits), f"predicting nothing ({md(shown)})"]
-    blocks = [table(head, rows), EXPLAINED]
-    if "test" not in metrics:
-        blocks.insert(0, "There is no test split: sections and figures below are those of **val**.")
-    return blocks
+    missing = "There is no test split: sections and figures below are those of **val**."
+    return [
+        *([Paragraph(missing)] if "test" not in metrics else []),
+        Table(head, rows),
+        Paragraph(EXPLAINED),
+    ]
 
 
 def _named(labels: dict[str, str], structure: str) -> dict[str, str]:
     return {name: label.replace("{structure}", md(structure)) for name, label in labels.items()}
 
 
-def _threshold(record: RunRecord, point: MaskThreshold | None) -> list[str]:
+def _threshold(record: RunRecord, point: MaskThreshold | None) -> str:
     if point is None:
-        return [f"There is no threshold yet; {code(f'cvlab evaluate {record.run.path}')} chooses it on validation."]
+        return f"There is no threshold yet; {code(f'cvlab evaluate {record.run.path}')} chooses it on validation."
     said = f"A pixel is predicted where its probability is at least **{point.threshold:g}**."
     if not point.is_chosen:
-        return [f"{said} The configuration gives this threshold (`evaluate.threshold`); it was not fitted to any data."]
+        return f"{said} The configuration gives this threshold (`evaluate.threshold`); it was not fitted to any data."
     edge = point.threshold in (THRESHOLDS[0], THRESHOLDS[-1])
     at_edge = " It is the last of those tried, so that a better one may lie beyond it." if edge else ""
-    return [
+    return (
         f"{said} This threshold was chosen on {counted(point.images, 'image')} of **{md(point.split)}** by the rule "
         f"{code(point.rule)} (the largest Dice pooled over all pixels, {point.dice_pooled:.3f} there) and applied "
         f"unchanged to all others.{at_edge}"
-    ]
+    )
 
 
-def _over_thresholds(metrics: Metrics, point: MaskThreshold | None, structure: str) -> str:
+def _over_thresholds(metrics: Metrics, point: MaskThreshold | None, structure: str) -> Table:
     """The table over thresholds; the one in use is bold."""
     rows = []
     for threshold, (name, cells) in zip(THRESHOLDS, metrics["over_thresholds"].items(), strict=True):
         row = [name, *(_short(cells[metric]) for metric in OVER_THRESHOLDS)]
         in_use = point is not None and threshold == point.threshold
         rows.append([f"**{text}**" for text in row] if in_use else row)
-    return table(["threshold", *_named(OVER_THRESHOLDS, structure).values()], rows)
+    return Table(["threshold", *_named(OVER_THRESHOLDS, structure).values()], rows)
 
 
 def _short(cell: Cell, shown: str = "") -> str:
@@ -191,10 +202,10 @@ def _cell(name: str, cell: Cell) -> str:
     return f"{cell['value']:.4f}" if name == "pixel_accuracy" else number(cell)
 
 
-def _by_group(metrics: Metrics, structure: str) -> list[str]:
+def _by_group(metrics: Metrics, structure: str) -> list[Block]:
     groups: dict[str, Json] = metrics["by_group"]
     if len(groups) == metrics["samples"]:
-        return ["Every image is a group of its own, so that there are no volumes."]
+        return [Paragraph("Every image is a group of its own, so that there are no volumes.")]
     worst = sorted(groups, key=lambda name: (groups[name]["dice"], name))
     counts, scores = ("images", "nonempty_images", "true_pixels", "predicted_pixels"), ("dice", "iou")
     rows = [
@@ -203,20 +214,24 @@ def _by_group(metrics: Metrics, structure: str) -> list[str]:
     ]
     head = ["group", "images", f"with {md(structure)}", "true pixels", "predicted pixels", "Dice", "IoU"]
     more = len(worst) - len(rows)
-    note = [f"{counted(more, 'group')} with a higher Dice are left out; metrics.json has all."] if more else []
-    return ["Each group is one volume; the lowest Dice stands first.", table(head, rows), *note]
+    left_out = f"{counted(more, 'group')} with a higher Dice are left out; metrics.json has all."
+    return [
+        Paragraph("Each group is one volume; the lowest Dice stands first."),
+        Table(head, rows),
+        *([Paragraph(left_out)] if more else []),
+    ]
 
 
-def _of_splits(metrics: dict[str, Metrics], structure: str) -> str:
+def _of_splits(metrics: dict[str, Metrics], structure: str) -> Table:
     names = {key: LABELS[key] for key in ("dice_pooled", "dice_nonempty", "dice_group_mean", "iou_pooled")}
     rows = [
         [md(SPLITS.get(split, split)), *(_short(values[name]) for name in names), number(values["images"])]
         for split, values in metrics.items()
     ]
-    return table(["images", *_named(names, structure).values(), "number"], rows)
+    return Table(["images", *_named(names, structure).values(), "number"], rows)
 
 
-def _changes(record: RunRecord, structure: str) -> list[str]:
+def _changes(record: RunRecord, structure: str) -> list[Block]:
     def cells(before: SegmentationPredictions, after: SegmentationPredictions) -> list[str]:
         metrics = [segmentation_metrics(p)["over_thresholds"][COMPARED_AT] for p in (before, after)]
         return [change(*(of[name] for of in metrics)) for name in CHANGES]
@@ -225,4 +240,4 @@ def _changes(record: RunRecord, structure: str) -> list[str]:
     if not rows:
         return []
     head = ["stage", "split", *_named(CHANGES, structure).values()]
-    return [f"All of these at threshold {COMPARED_AT}.", table(head, rows, text_columns=2)]
+    return [Paragraph(f"All of these at threshold {COMPARED_AT}."), Table(head, rows, text_columns=2)]

@@ -1,10 +1,8 @@
-"""Markdown from values: escaped text, tables, numbers, blocks."""
+"""Markdown from values: escaped text, code, numbers."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from html import escape
 from typing import Any
 
 from cvlab.text import printable
@@ -25,32 +23,9 @@ def code(value: object) -> str:
     return f"{ticks}{pad}{text}{pad}{ticks}" if text.strip() else "(empty)"
 
 
-def block(text: str, language: str = "") -> str:
-    """Returns `text` as a code block whose fence is longer than any run of back quotes in it."""
-    fence = "`" * max(3, longest_ticks(text) + 1)
-    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
-
-
 def longest_ticks(text: str) -> int:
     """Returns the length of the longest run of back quotes in `text`."""
     return max((len(run) for run in re.findall("`+", text)), default=0)
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int = 1) -> str:
-    """Returns a table of cells that are Markdown already; the first `text_columns` are text, the others numbers."""
-    rule = [*["---"] * text_columns, *["---:"] * (len(head) - text_columns)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
-
-
-def bullets(items: Iterable[object]) -> str:
-    """Returns a list of escaped texts."""
-    return "\n".join(f"- {md(item)}" for item in items)
-
-
-def red(title: str, items: Sequence[str]) -> str:
-    """Returns a red block of HTML with a list: what nobody may overlook."""
-    lines = "\n".join(f"<li>{escape(printable(item))}</li>" for item in items)
-    return f'<p style="color:red"><b>{escape(title)}</b></p>\n<ul style="color:red">\n{lines}\n</ul>'
 
 
 def number(cell: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from cvlab.document import Block, Bullets, Paragraph, Picture, Pictures, Table
 from cvlab.errors import RunFolderError, counted
 from cvlab.metrics.classification import read_predictions as read_classes
 from cvlab.metrics.regression import read_predictions as read_numbers
@@ -26,9 +27,9 @@ from cvlab.plots_uncertainty import (
     risk_coverage_curves,
 )
 from cvlab.reading_stages import decimals
-from cvlab.report_parts import Figure, draw_figures, links
+from cvlab.report_parts import Figure, draw_figures
 from cvlab.report_record import RunRecord
-from cvlab.report_text import code, md, number, table
+from cvlab.report_text import code, md, number
 from cvlab.run_folder import Json, read_json
 
 Cell = dict[str, Any]
@@ -68,7 +69,7 @@ ABOUT_MASKS = (
 )
 
 
-def uncertainty_section(record: RunRecord) -> list[str]:
+def uncertainty_section(record: RunRecord) -> list[Block]:
     """Draws the figures on uncertainty and returns the section's blocks; none without dropout injection.
 
     Raises:
@@ -79,12 +80,13 @@ def uncertainty_section(record: RunRecord) -> list[str]:
     chosen = _chosen(record)
     paths = _tables(record)
     if chosen is None or (chosen["rate"] is not None and not paths):
-        return [f"There are no uncertainties yet; {code(f'cvlab evaluate {record.run.path}')} finds them."]
+        missing = f"There are no uncertainties yet; {code(f'cvlab evaluate {record.run.path}')} finds them."
+        return [Paragraph(missing)]
     if chosen["rate"] is None:
-        return [f"There are no uncertainties: {md(chosen['reason'])}.", _grid(chosen)]
+        return [Paragraph(f"There are no uncertainties: {md(chosen['reason'])}."), *_grid(chosen)]
     parts = {"classification": _of_classes, "regression": _of_numbers}
     part = parts.get(str(record.task["name"]), _of_masks)
-    return [block for block in (_sentence(chosen), *part(record, paths, chosen), _grid(chosen)) if block]
+    return [Paragraph(_sentence(chosen)), *part(record, paths, chosen), *_grid(chosen)]
 
 
 def _chosen(record: RunRecord) -> Json | None:
@@ -128,27 +130,25 @@ def _sentence(chosen: Json) -> str:
     )
 
 
-def _grid(chosen: Json) -> str:
+def _grid(chosen: Json) -> list[Block]:
     """The negative log-likelihood at each rate that was tried; the chosen one is bold."""
     rows = []
     for tried in chosen.get("nll", []):
         row = [f"{tried['rate']:g}", _number(tried)]
         rows.append([f"**{text}**" for text in row] if tried["rate"] == chosen["rate"] else row)
-    return table(["rate", f"negative log-likelihood ({md(chosen['split'])})"], rows) if rows else ""
+    return [Table(["rate", f"negative log-likelihood ({md(chosen['split'])})"], rows)] if rows else []
 
 
 def _number(cell: Cell) -> str:
     return number(cell) if cell["value"] is None else decimals(cell["value"])
 
 
-def _notes(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    notes = [
-        f"- {md(where)}, AURC: {md(note)}." for where, cells in metrics.items() if (note := cells["aurc"].get("note"))
-    ]
-    return "\n".join(notes)
+def _notes(metrics: Mapping[str, Mapping[str, Any]]) -> list[Block]:
+    notes = [f"{where}, AURC: {note}." for where, cells in metrics.items() if (note := cells["aurc"].get("note"))]
+    return [Bullets(notes)] if notes else []
 
 
-def _of_classes(record: RunRecord, paths: Mapping[str, Path], chosen: Json) -> list[str]:
+def _of_classes(record: RunRecord, paths: Mapping[str, Path], chosen: Json) -> list[Block]:
     found = {split: ClassUncertainty.read(path) for split, path in paths.items()}
     plain = {split: read_classes(record.run.predictions(split)) for split in found}
     columns: dict[str, dict[str, Any]] = {}
@@ -177,11 +177,15 @@ def _of_classes(record: RunRecord, paths: Mapping[str, Path], chosen: Json) -> l
             lambda ax: entropy_of_right_and_wrong(one.entropy, right, classes=count, split=shown, ax=ax),
         ),
     ]
-    blocks = [table(["metric", *map(md, columns)], rows), ABOUT_CLASSES, _notes(columns)]
-    return [*blocks, *links(draw_figures(record, figures, split=md(shown)))]
+    return [
+        Table(["metric", *map(md, columns)], rows),
+        Paragraph(ABOUT_CLASSES),
+        *_notes(columns),
+        Pictures(draw_figures(record, figures, split=md(shown))),
+    ]
 
 
-def _of_numbers(record: RunRecord, paths: Mapping[str, Path], chosen: Json) -> list[str]:
+def _of_numbers(record: RunRecord, paths: Mapping[str, Path], chosen: Json) -> list[Block]:
     found = {split: RegressionUncertainty.read(path) for split, path in paths.items()}
     rows, noted = [], {}
     for split, one in found.items():
@@ -196,11 +200,13 @@ def _of_numbers(record: RunRecord, paths: Mapping[str, Path], chosen: Json) -> l
     figures = [
         figure for index in range(len(found[shown].target_names)) for figure in _target(found, shown, index, chosen)
     ]
-    blocks = [
-        table(["images", "target", f"RMSE {TRAINED}", *NUMBER_LABELS.values()], rows, text_columns=2),
-        ABOUT_NUMBERS,
+    return [
+        Table(["images", "target", f"RMSE {TRAINED}", *NUMBER_LABELS.values()], rows, text_columns=2),
+        Paragraph(ABOUT_NUMBERS),
+        Paragraph(_scales(chosen)),
+        *_notes(noted),
+        Pictures(draw_figures(record, figures, split=md(shown))),
     ]
-    return [*blocks, _scales(chosen), _notes(noted), *links(draw_figures(record, figures, split=md(shown)))]
 
 
 def _scales(chosen: Json) -> str:
@@ -244,7 +250,7 @@ def _target(found: Mapping[str, RegressionUncertainty], split: str, index: int, 
     return figures
 
 
-def _of_masks(record: RunRecord, paths: Mapping[str, Path], chosen: Json) -> list[str]:
+def _of_masks(record: RunRecord, paths: Mapping[str, Path], chosen: Json) -> list[Block]:
     found = {split: MaskUncertainty.read(path) for split, path in paths.items()}
     metrics = {split: uncertainty_metrics(one) for split, one in found.items()}
     labels = {name: label for name, label in MASK_LABELS.items() if label}
@@ -253,9 +259,13 @@ def _of_masks(record: RunRecord, paths: Mapping[str, Path], chosen: Json) -> lis
     curves = {INJECTED: risk_coverage(mask_risk(found[shown]), found[shown].entropy)}
     figures = [Figure("risk_coverage", "Risk over coverage", WIDE, _risk_figure(curves, "mean of 1 - Dice", shown))]
     picture = record.run.uncertain_masks
-    maps = [f"![Most uncertain masks]({picture.parent.name}/{picture.name})"] if picture.is_file() else []
-    blocks = [table(["metric", *map(md, metrics)], rows), ABOUT_MASKS, _notes(metrics)]
-    return [*blocks, *links(draw_figures(record, figures, split=md(shown))), *maps]
+    maps = [Picture(f"{picture.parent.name}/{picture.name}", "Most uncertain masks")] if picture.is_file() else []
+    return [
+        Table(["metric", *map(md, metrics)], rows),
+        Paragraph(ABOUT_MASKS),
+        *_notes(metrics),
+        Pictures([*draw_figures(record, figures, split=md(shown)), *maps]),
+    ]
 
 
 def _risk_figure(
