@@ -16,11 +16,10 @@ from cvlab.data.decoded import DecodedSamples, cache_dir, decode_all
 from cvlab.data.fingerprint import content_hashes
 from cvlab.data.pipeline import own_errors
 from cvlab.data.samples import read_samples
-from cvlab.data.source import Labels
 from cvlab.errors import DataError, RunFolderError, counted, listing
 from cvlab.evaluation_pictures import PictureBook
 from cvlab.evaluation_uncertainty import UncertaintyStep, check_injection, without_injection
-from cvlab.initial import build_tasks
+from cvlab.initial import tasks_of
 from cvlab.metrics.uncertainty import INJECTION
 from cvlab.other_data import open_other_data
 from cvlab.run_folder import Json, RunFolder, read_json, write_json, write_text
@@ -45,10 +44,7 @@ class Evaluator:
     @classmethod
     def open(cls, run: RunFolder, experiment: Experiment, console: Console) -> Evaluator:
         """Opens a run with its resolved configuration."""
-        data = read_json(run.data)
-        kinds = ("class_names", "numbers", "masks")
-        labels = [Labels(*(tuple(stage[kind]) for kind in kinds)) for stage in data["stages"]]
-        return cls(run, experiment, build_tasks(experiment, labels), data["synthetic"], console)
+        return cls(run, experiment, tasks_of(run, experiment), read_json(run.data)["synthetic"], console)
 
     @property
     def task(self) -> Task:

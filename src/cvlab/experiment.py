@@ -218,7 +218,9 @@ def _print_end(run: RunFolder, experiment: Experiment, request: Request) -> None
     _print_results(run, experiment, console)
     console.say(f"Report:      {run.report}\nBest model:  {run.best}\nPredictions: {run.predictions('test').parent}")
     if not request.is_part:
-        console.say(f"Next:        open the report, or train on: cvlab train --resume {run.path} stages.{last}.epochs=N")
+        console.say(
+            f"Next:        open the report, or train on: cvlab train --resume {run.path} stages.{last}.epochs=N"
+        )
 
 
 def _print_results(run: RunFolder, experiment: Experiment, console: Console) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -151,6 +151,15 @@ class Parent:
         """The parts that are trained and evaluated."""
         return [part for part in self.repetitions.parts if is_finished(self.run(part))]
 
+    def begun(self) -> list[str]:
+        """The parts that have a run folder."""
+        return [part for part in self.repetitions.parts if self.run(part).config.is_file()]
+
+    def is_done(self) -> bool:
+        """Whether all parts are finished, summarised and reported."""
+        all_finished = self.finished() == self.repetitions.parts and self.folder.report.is_file()
+        return all_finished and bool(read_json(self.folder.status).get("status") == "done")
+
     def experiment(self) -> Experiment:
         """The settings that all parts share.
 
@@ -159,9 +168,9 @@ class Parent:
         """
         return load_experiment(self.folder.config)
 
-    def changed(self, base: Experiment, parts: Sequence[str]) -> Iterator[tuple[str, str, Any, Any]]:
-        """Yields `(part, key, expected, found)` where a part was trained with other settings than its own."""
-        for part in parts:
+    def changed(self, base: Experiment) -> Iterator[tuple[str, str, Any, Any]]:
+        """Yields `(part, key, expected, found)` where a part has other settings than follow from the base."""
+        for part in self.begun():
             expected = self.repetitions.experiment_of(base, part).model_dump(mode="json")
             found = load_experiment(self.run(part).config).model_dump(mode="json")
             for key, old, new in differences(expected, found):

@@ -119,7 +119,7 @@ class RunFolder:
             )
         if run.repetitions.is_file():
             raise RunFolderError(
-                f"{path}: holds several runs (cvlab train --seeds or --folds); name one of them: `ls {path}` shows them."
+                f"{path}: holds several runs (cvlab train --seeds or --folds); name one of them, as `ls {path}` shows."
             )
         return run
 

@@ -7,7 +7,7 @@ or infinite. A sample is predicted positive when its score is at least the thres
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,8 +85,26 @@ def binary_metrics(positive: Truth, score: Scores, *, threshold: float) -> dict[
     """
     if not len(positive):
         raise ValueError("Expected at least one sample.")
+    return _table(Counts.at(positive, score, threshold), positive, score)
+
+
+def pooled_metrics(tables: Sequence[tuple[Truth, Scores, float]]) -> dict[str, Cell]:
+    """Computes one binary table of samples that several networks have judged, each at a threshold of its own.
+
+    The counts are added up, so that every decision stays that of its network. `roc_auc` and `average_precision` rank
+    all scores together, although a score of one network need not mean what it means of another.
+
+    Args:
+        tables: What `binary_metrics` takes, of each network; at least one sample in all.
+    """
+    counts = [vars(Counts.at(*table)) for table in tables]
+    pooled = Counts(**{name: sum(of[name] for of in counts) for name in ("tp", "fp", "fn", "tn")})
+    return _table(pooled, *(np.concatenate([table[place] for table in tables]) for place in (0, 1)))
+
+
+def _table(counts: Counts, positive: Truth, score: Scores) -> dict[str, Cell]:
     return {
-        **at_threshold(Counts.at(positive, score, threshold)),
+        **at_threshold(counts),
         "roc_auc": _roc_auc(positive, score),
         "average_precision": _value(average_precision_score(positive, score))
         if positive.any()
