@@ -58,7 +58,7 @@ def write_report(run: RunFolder) -> Path:
 def build_document(record: RunRecord) -> Document:
     """Draws `plots/*.png` and returns the whole report."""
     run = record.run
-    part = _task_report(record)
+    part = task_report(record)
     sections: dict[str, list[Block]] = {
         "What was run": _what_was_run(record),
         "Samples": _samples(record),
@@ -78,7 +78,8 @@ def build_document(record: RunRecord) -> Document:
     )
 
 
-def _task_report(record: RunRecord) -> TaskReport:
+def task_report(record: RunRecord) -> TaskReport:
+    """Draws the figures of the task of the last stage and returns its part of the report."""
     report: TaskReport = _report_module(record, record.task).build(record)
     return report
 
