@@ -41,12 +41,17 @@ class Outcome:
 
 
 def run_part(words: Sequence[str], *, lock: IO[str]) -> Outcome:
-    """Runs `cvlab WORDS` in a process of its own, on this one's terminal, and waits for it.
+    """Runs `cvlab WORDS` as `run` does: the same cvlab from the same places, whatever lies in the working directory."""
+    return run([sys.executable, "-P", "-m", "cvlab", *words], lock=lock)
+
+
+def run(command: Sequence[str], *, lock: IO[str]) -> Outcome:
+    """Runs a command in a process of its own, on this one's terminal, and waits for it.
 
     Ctrl-C and SIGTERM are passed on, the first as SIGTERM (finish the step and save), a second as it is; a third kills.
 
     Args:
-        words: The command.
+        command: The command; it finds Python's modules where this process does.
         lock: The locked file of the parent's folder. The process holds it too, so that nobody else goes on with the
             folder while a part is still at work whose parent was killed.
     """
@@ -63,8 +68,7 @@ def run_part(words: Sequence[str], *, lock: IO[str]) -> Outcome:
     try:
         with _handled_by(pass_on):
             process = subprocess.Popen(
-                # The same cvlab from the same places, whatever lies in the working directory.
-                [sys.executable, "-P", "-m", "cvlab", *words],
+                command,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
                 stdin=end,
                 pass_fds=[lock.fileno()],
