@@ -120,7 +120,7 @@ def test_one_of_several_classes_against_the_rest(tmp_path: Path) -> None:
     assert {path.name for path in run.plots.iterdir()} >= POINT_PLOTS | {"roc.png", "precision_recall.png"}
     assert "| truth another class |" in report
     run.operating_point.unlink()
-    assert binary_sections(read_record(run), None, {"test": read_predictions(run.predictions("test"))}, "test") == {
+    assert binary_sections(read_record(run), None, {"test": read_predictions(run.predictions("test"))}, {}, "test") == {
         "At the operating point": []
     }
     assert "## Results by class (test)" in report

@@ -101,7 +101,7 @@ def test_results_are_those_of_the_masks(run: RunFolder, report: TaskReport) -> N
     assert found["precision (pooled)"][2] == "undefined"
     assert re.fullmatch(r"0\.\d{4}", found["pixel accuracy"][0])
     assert found["images"] == ["36", "45", "45"]
-    assert "two empty masks count as 1, and one empty mask as 0" in markdown(report.sections["Results"])[-1]
+    assert "two empty masks count as 1, and one empty mask as 0" in "".join(markdown(report.sections["Results"]))
 
 
 def test_the_threshold_is_the_chosen_one_and_stands_out(run: RunFolder, report: TaskReport) -> None:

@@ -18,6 +18,7 @@ from pydantic import (
     field_validator,
 )
 
+from cvlab.config_evaluate import Bootstrap
 from cvlab.config_split import SplitConfig
 from cvlab.config_training import StageTraining, TrainConfig
 from cvlab.config_values import (
@@ -207,12 +208,14 @@ class EvaluateConfig(Settings):
         positive_class: What the binary table tells from the rest; null: the second of two classes, else no table.
         threshold: From which score on a sample is positive: a number, or a rule that chooses it on validation.
         dropout_injection: How the uncertainty of each prediction is found; null: it is not.
+        bootstrap: How the intervals of the metrics are computed.
     """
 
     top_k: Count = 3
     positive_class: str | None = None
     threshold: Threshold = 0.5
     dropout_injection: DropoutInjection | None = None
+    bootstrap: Bootstrap = Bootstrap()
 
 
 class Experiment(Settings):

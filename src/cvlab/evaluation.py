@@ -240,15 +240,20 @@ class Evaluator:
             step.evaluate(model, splits, validation)
 
     def _write_metrics(self, point: Json | None) -> None:
-        """Computes every metric from the predictions tables on disk; the operating point is that of the last stage."""
+        """Computes every metric from the predictions tables on disk; the operating point is that of the last stage.
+
+        Intervals are about images that were not trained on, and about what a stage ended with.
+        """
         folder = self.run.predictions("test").parent
         names = [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("[!.]*.csv")]
         names.sort(key=lambda name: (name not in _ORDER, _ORDER.index(name) if name in _ORDER else 0, name))
         settings = self.experiment.evaluate
-        found = {
-            name: self._task_of(name).metrics(folder / f"{name}.csv", settings, None if "/" in name else point)
-            for name in names
-        }
+        found = {}
+        for name in names:
+            task, judged_by = self._task_of(name), None if "/" in name else point
+            without = name in ("train", "train-augmented") or name.partition("/")[0].endswith("-before")
+            seed = None if without else self.experiment.seed
+            found[name] = task.metrics(folder / f"{name}.csv", settings, judged_by, seed=seed)
         write_json(self.run.metrics, found)
 
     def _task_of(self, predictions: str) -> Task:

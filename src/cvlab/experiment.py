@@ -20,6 +20,7 @@ from cvlab.evaluation_uncertainty import check_injection
 from cvlab.initial import build_tasks, samples_before, starting_networks
 from cvlab.models.network import Network, describe_model, find_weights
 from cvlab.report import write_report
+from cvlab.report_text import number
 from cvlab.resume import check_same_backend, check_same_data, locked, saved_state
 from cvlab.run_folder import RunFolder, read_json, write_json, write_text
 from cvlab.runtime import Machine
@@ -227,9 +228,9 @@ def _print_results(run: RunFolder, experiment: Experiment, console: Console) -> 
     task = experiment.stages[-1].task
     for name, values in read_json(run.metrics).items():
         if "/" not in name:
-            shown = [f"{metric} {_shown(values[metric]['value'])}" for metric in task.headline or task.monitors]
+            shown = [f"{metric} {_shown(values[metric])}" for metric in task.headline or task.monitors]
             console.say(f"{name}: {', '.join(shown)} ({counted(values['samples'], 'image')})")
 
 
-def _shown(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"
+def _shown(cell: dict[str, Any]) -> str:
+    return "undefined" if cell["value"] is None else number(cell)

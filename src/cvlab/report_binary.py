@@ -50,6 +50,7 @@ RULES = {
     "sensitivity": "the largest threshold that reaches this sensitivity",
     "specificity": "the smallest threshold that reaches this specificity",
 }
+BINARY = "binary"  # its key in metrics.json
 NO_RESULTS = ("train", "train-augmented")
 GALLERIES = {
     "confident_right": "Most confident right predictions",
@@ -81,25 +82,42 @@ def read_point(record: RunRecord, predictions: Predictions) -> OperatingPoint | 
     return point
 
 
+def binary_cells(point: OperatingPoint | None, p: ClassificationPredictions) -> dict[str, Mapping[str, Cell]]:
+    """Returns the binary table of some predictions under its key in metrics.json; nothing without a point."""
+    return {} if point is None else {BINARY: _scored(p, point).cells}
+
+
 def binary_sections(
-    record: RunRecord, point: OperatingPoint | None, predictions: Predictions, shown: str
+    record: RunRecord,
+    point: OperatingPoint | None,
+    predictions: Predictions,
+    metrics: Mapping[str, Mapping[str, Any]],
+    shown: str,
 ) -> dict[str, list[Block]]:
-    """Returns the sections on the operating point; `shown` is the split that the report is about."""
+    """Returns the sections on the operating point.
+
+    Args:
+        record: The run.
+        point: Its operating point.
+        predictions: The tables by split.
+        metrics: Their metrics by split, with what `binary_cells` gives.
+        shown: The split that the report is about.
+    """
     if point is None:
         missing = len(predictions[shown].class_names) == 2
         hint = f"There is no operating point yet; {code(f'cvlab evaluate {record.run.path}')} chooses it on validation."
         return {"At the operating point": [Paragraph(hint)] if missing else []}
-    scored = {split: _scored(p, point) for split, p in predictions.items() if split not in NO_RESULTS}
-    rows = [[label, *(_number(one.cells[name]) for one in scored.values())] for name, label in LABELS.items()]
+    cells = {split: metrics[split][BINARY] for split in predictions if split not in NO_RESULTS}
+    rows = [[label, *(_number(of_split[name]) for of_split in cells.values())] for name, label in LABELS.items()]
     names = predictions[shown].class_names
     rest = next(name for name in names if name != point.positive_class) if len(names) == 2 else "another class"
     return {
         "At the operating point": [
             Paragraph(_sentence(point)),
-            _two_by_two(scored[shown].cells, point.positive_class, rest, shown),
-            Table(["metric", *map(md, scored)], rows),
+            _two_by_two(cells[shown], point.positive_class, rest, shown),
+            Table(["metric", *map(md, cells)], rows),
         ],
-        f"Over thresholds ({shown})": [_thresholds(scored[shown], point.threshold)],
+        f"Over thresholds ({shown})": [_thresholds(_scored(predictions[shown], point), point.threshold)],
     }
 
 

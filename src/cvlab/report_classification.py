@@ -13,6 +13,7 @@ from cvlab.metrics.classification import (
     classification_text,
     read_predictions,
 )
+from cvlab.metrics.intervals import INTERVALS
 from cvlab.plots_classification import (
     bars_size,
     class_bars,
@@ -24,7 +25,8 @@ from cvlab.plots_classification import (
 )
 from cvlab.reading import read_curves
 from cvlab.reading_stages import SPLITS
-from cvlab.report_binary import binary_figures, binary_sections, gallery_section, read_point
+from cvlab.report_binary import BINARY, binary_cells, binary_figures, binary_sections, gallery_section, read_point
+from cvlab.report_intervals import about_intervals, with_stored_intervals
 from cvlab.report_parts import (
     Figure,
     changes_by_stage,
@@ -49,7 +51,7 @@ LABELS = {
     "mcc": "Matthews correlation",
 }
 CURVES = {"loss": "loss", "accuracy": "accuracy"}
-NO_HEADLINE = ("per_class", "confusion_matrix", "samples")
+NO_HEADLINE = ("per_class", "confusion_matrix", "samples", BINARY, INTERVALS)
 CHANGES = ("accuracy", "balanced_accuracy", "macro_f1", "macro_roc_auc", "cohen_kappa")
 PER_CLASS = {
     "precision": "precision",
@@ -69,20 +71,21 @@ def build(record: RunRecord) -> TaskReport:
         RunFolderError: There are predictions neither of test nor of val, or a table is damaged.
     """
     predictions = read_splits(record, read_predictions)
-    metrics = {split: classification_metrics(table, top_k=_top_k(record)) for split, table in predictions.items()}
-    shown = shown_of(predictions)
     point = read_point(record, predictions)
+    computed = {split: _metrics(record, table) | binary_cells(point, table) for split, table in predictions.items()}
+    metrics = with_stored_intervals(record, computed)
+    shown = shown_of(predictions)
     figures = _figures(predictions[shown], metrics[shown], shown)
     # Those of the operating point take the place of others of the same name.
     figures = [*{figure.stem: figure for figure in [*figures, *binary_figures(point, predictions, shown)]}.values()]
     return TaskReport(
         sections={
-            "Results": _results(metrics, shown),
+            "Results": [*_results(metrics, shown), *about_intervals(record, metrics, _labels(metrics[shown]))],
             f"Results by class ({shown})": [
                 _per_class(metrics[shown]),
                 Code(classification_text(predictions[shown]), "text"),
             ],
-            **binary_sections(record, point, predictions, shown),
+            **binary_sections(record, point, predictions, metrics, shown),
             "Before and after each stage": _changes(record),
             "Accuracy of the best weights": [_accuracies(metrics)],
             "Predictions to look at": gallery_section(record),
@@ -96,28 +99,33 @@ def build(record: RunRecord) -> TaskReport:
 def stage_results(record: RunRecord, stage: str) -> list[Block]:
     """Returns what an earlier stage came to, before the run went on with another task; draws its curves."""
     tables = read_after(record, stage, read_predictions)
-    metrics = {split: classification_metrics(table, top_k=_top_k(record)) for split, table in tables.items()}
+    computed = {split: _metrics(record, table) for split, table in tables.items()}
+    metrics = with_stored_intervals(record, computed, moment=f"{stage}-after")
     results = _results(metrics, shown_of(metrics)) if metrics else []
     return [*results, *picture_blocks(draw_curves(record, CURVES, stage=stage))]
 
 
-def _top_k(record: RunRecord) -> int:
-    return int((record.config.get("evaluate") or {}).get("top_k", 3))
+def _metrics(record: RunRecord, p: ClassificationPredictions) -> Metrics:
+    return classification_metrics(p, top_k=int((record.config.get("evaluate") or {}).get("top_k", 3)))
 
 
 def _label(metric: str) -> str:
     return LABELS.get(metric, metric.replace("_", " "))
 
 
+def _labels(metrics: Metrics) -> dict[str, str]:
+    return {name: _label(name) for name in metrics if name not in NO_HEADLINE}
+
+
 def _results(metrics: dict[str, Metrics], shown: str) -> list[Block]:
     splits = [split for split in metrics if split not in ("train", "train-augmented")]
-    names = [name for name in metrics[shown] if name not in NO_HEADLINE]
-    rows = [[_label(name), *(number(metrics[split][name]) for split in splits)] for name in names]
+    labels = _labels(metrics[shown])
+    rows = [[label, *(number(metrics[split][name]) for split in splits)] for name, label in labels.items()]
     samples = ["samples", *(f"{metrics[split]['samples']:,}" for split in splits)]
     notes = [
-        f"{split}, {_label(name)}: {note}."
+        f"{split}, {label}: {note}."
         for split in splits
-        for name in names
+        for name, label in labels.items()
         if (note := metrics[split][name].get("note"))
     ]
     missing = "There is no test split: classes and figures below are those of **val**."

@@ -20,6 +20,7 @@ from cvlab.plots_regression import (
 )
 from cvlab.reading_regression import read_curves
 from cvlab.reading_stages import SPLITS, decimals
+from cvlab.report_intervals import about_intervals, with_stored_intervals
 from cvlab.report_parts import (
     Figure,
     changes_by_stage,
@@ -55,12 +56,13 @@ def build(record: RunRecord) -> TaskReport:
     """
     predictions = read_splits(record, read_predictions)
     loss = record.task.get("loss", MSE)
-    metrics = {split: regression_metrics(table, loss=loss) for split, table in predictions.items()}
+    computed = {split: regression_metrics(table, loss=loss) for split, table in predictions.items()}
+    metrics = with_stored_intervals(record, computed)
     shown = shown_of(predictions)
     p = predictions[shown]
     return TaskReport(
         sections={
-            "Results": _results(metrics, shown, loss=loss["name"]),
+            "Results": [*_results(metrics, shown, loss=loss["name"]), *about_intervals(record, metrics, LABELS)],
             f"Results by target ({shown})": [_per_target(metrics[shown])],
             "Before and after each stage": _changes(record),
             "Error of the best weights": [_errors(metrics)],
@@ -76,13 +78,14 @@ def stage_results(record: RunRecord, stage: str) -> list[Block]:
     """Returns what an earlier stage came to, before the run went on with another task; draws its curves."""
     loss = record.tasks[stage].get("loss", MSE)
     tables = read_after(record, stage, read_predictions)
-    metrics = {split: regression_metrics(table, loss=loss) for split, table in tables.items()}
+    computed = {split: regression_metrics(table, loss=loss) for split, table in tables.items()}
+    metrics = with_stored_intervals(record, computed, moment=f"{stage}-after")
     results = _results(metrics, shown_of(metrics), loss=loss["name"]) if metrics else []
     return [*results, *picture_blocks(draw_curves(record, CURVES, stage=stage))]
 
 
 def _number(cell: Cell) -> str:
-    return number(cell) if cell["value"] is None else decimals(cell["value"])
+    return number(cell, decimals)
 
 
 def _results(metrics: dict[str, Metrics], shown: str, *, loss: str) -> list[Block]:

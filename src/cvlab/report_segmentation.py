@@ -17,6 +17,7 @@ from cvlab.metrics.segmentation import (
 from cvlab.metrics.segmentation_table import THRESHOLDS
 from cvlab.reading_segmentation import read_curves
 from cvlab.reading_stages import SPLITS
+from cvlab.report_intervals import about_intervals, with_stored_intervals
 from cvlab.report_parts import (
     changes_by_stage,
     draw_curves,
@@ -91,12 +92,15 @@ def build(record: RunRecord) -> TaskReport:
     """
     predictions = read_splits(record, read_predictions)
     point = _read_point(record, predictions)
-    metrics = {split: segmentation_metrics(p) for split, p in predictions.items()}
+    metrics = with_stored_intervals(record, {split: segmentation_metrics(p) for split, p in predictions.items()})
     shown, structure = shown_of(predictions), _structure(record, record.stages_of_task)
     figures = figures_of(predictions[shown], metrics, point, split=shown, structure=structure)
     return TaskReport(
         sections={
-            "Results": _results(metrics, shown, structure),
+            "Results": [
+                *_results(metrics, shown, structure),
+                *about_intervals(record, metrics, _shown_labels(metrics[shown], structure)),
+            ],
             "Mask threshold": [Paragraph(_threshold(record, point))],
             f"Over thresholds ({shown})": [_over_thresholds(metrics[shown], point, structure)],
             f"Results by group ({shown})": _by_group(metrics[shown], structure),
@@ -112,7 +116,8 @@ def build(record: RunRecord) -> TaskReport:
 def stage_results(record: RunRecord, stage: str) -> list[Block]:
     """Returns what an earlier stage came to, before the run went on with another task; draws its curves."""
     tables = read_after(record, stage, read_predictions)
-    metrics = {split: segmentation_metrics(p) for split, p in tables.items()}
+    computed = {split: segmentation_metrics(p) for split, p in tables.items()}
+    metrics = with_stored_intervals(record, computed, moment=f"{stage}-after")
     results = _results(metrics, shown_of(metrics), _structure(record, [stage])) if metrics else []
     return [*results, *picture_blocks(draw_curves(record, CURVES, stage=stage))]
 
@@ -144,16 +149,13 @@ def _read_point(record: RunRecord, predictions: Predictions) -> MaskThreshold | 
 def _results(metrics: dict[str, Metrics], shown: str, structure: str) -> list[Block]:
     splits = [split for split in metrics if split not in TRAINED_ON]
     nothing = metrics[shown]["predict_nothing"]
-    # Where every image is a group of its own, a mean over groups is that over images under another name.
-    grouped = len(metrics[shown]["by_group"]) < metrics[shown]["samples"]
-    labels = {name: label for name, label in LABELS.items() if grouped or "group" not in name}
     rows = [
         [
             label,
             *(_cell(name, metrics[split][name]) for split in splits),
             _short(nothing[name], _cell(name, nothing[name])),
         ]
-        for name, label in _named(labels, structure).items()
+        for name, label in _shown_labels(metrics[shown], structure).items()
     ]
     head = ["metric", *map(md, splits), f"predicting nothing ({md(shown)})"]
     missing = "There is no test split: sections and figures below are those of **val**."
@@ -162,6 +164,12 @@ def _results(metrics: dict[str, Metrics], shown: str, structure: str) -> list[Bl
         Table(head, rows),
         Paragraph(EXPLAINED),
     ]
+
+
+def _shown_labels(metrics: Metrics, structure: str) -> dict[str, str]:
+    # Where every image is a group of its own, a mean over groups is that over images under another name.
+    grouped = len(metrics["by_group"]) < metrics["samples"]
+    return _named({name: label for name, label in LABELS.items() if grouped or "group" not in name}, structure)
 
 
 def _named(labels: dict[str, str], structure: str) -> dict[str, str]:
@@ -199,7 +207,7 @@ def _short(cell: Cell, shown: str = "") -> str:
 
 def _cell(name: str, cell: Cell) -> str:
     # Nearly all pixels are right whatever is predicted: three decimals would hide what differs.
-    return f"{cell['value']:.4f}" if name == "pixel_accuracy" else number(cell)
+    return number(cell, "{:.4f}".format) if name == "pixel_accuracy" else number(cell)
 
 
 def _by_group(metrics: Metrics, structure: str) -> list[Block]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from cvlab.text import printable
@@ -28,12 +29,24 @@ def longest_ticks(text: str) -> int:
     return max((len(run) for run in re.findall("`+", text)), default=0)
 
 
-def number(cell: dict[str, Any]) -> str:
-    """Returns the value of a metric's cell to three decimals, counts whole, or why it is undefined."""
+def three_decimals(value: float) -> str:
+    """Returns `value` to three decimals, counts whole."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+
+
+def number(cell: dict[str, Any], shown: Callable[[float], str] = three_decimals) -> str:
+    """Returns the value of a metric's cell with its interval, `0.462 (0.437 to 0.487)`, or why it is undefined.
+
+    Args:
+        cell: As it stands in metrics.json; without an interval the value stands alone.
+        shown: How a number is written.
+    """
     value = cell["value"]
     if value is None:
         return f"undefined ({md(cell['reason'])})"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+    if "low" in cell:
+        return f"{shown(value)} ({shown(cell['low'])} to {shown(cell['high'])})"
+    return f"{shown(value)}{' (no interval)' if 'no_interval' in cell else ''}"
 
 
 def change(before: dict[str, Any], after: dict[str, Any]) -> str:

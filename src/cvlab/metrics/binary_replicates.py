@@ -36,6 +36,19 @@ class BinaryReplicates:
         }
 
 
+def binary_proportions(positive: Truth, score: Scores, *, threshold: float) -> dict[str, tuple[Truth, Truth]]:
+    """Returns the metrics that are shares of samples: who is counted (n,), out of whom (n,)."""
+    called, everyone = score >= threshold, np.ones(len(positive), dtype=bool)
+    return {
+        "sensitivity": (called, positive),
+        "specificity": (~called, ~positive),
+        "ppv": (positive, called),
+        "npv": (~positive, ~called),
+        "accuracy": (positive == called, everyone),
+        "prevalence": (positive, everyone),
+    }
+
+
 def _at_threshold(tp: Values, fp: Values, fn: Values, tn: Values) -> Replicates:
     positives, negatives, calls, others = tp + fn, fp + tn, tp + fp, fn + tn
     sensitivity, specificity = divide(tp, positives), divide(tn, negatives)

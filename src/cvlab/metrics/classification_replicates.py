@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvlab.metrics.binary_replicates import BinaryReplicates
+from cvlab.metrics.binary_replicates import BinaryReplicates, binary_proportions
 from cvlab.metrics.classification import in_top
 from cvlab.metrics.classification_table import ClassificationPredictions
 from cvlab.metrics.operating_point import OperatingPoint
-from cvlab.metrics.replicates import Draws, Ranking, Replicates, divide
+from cvlab.metrics.replicates import Draws, Flags, Path, Ranking, Replicates, Resampling, divide
 from cvlab.metrics.uncertainty import class_losses
 from cvlab.statistics.bootstrap import Values
 
@@ -68,6 +68,29 @@ def replicates(
         Arrays (B,) by name; NaN where a metric is undefined.
     """
     return ClassificationReplicates(p, top_k=top_k, point=point)(weights)
+
+
+def resampling(p: ClassificationPredictions, *, top_k: int = 3, point: OperatingPoint | None = None) -> Resampling:
+    """Returns what the intervals of a table's metrics are computed from; the settings are those of `replicates`."""
+    everyone = np.ones(len(p.target), dtype=bool)
+    proportions: dict[Path, tuple[Flags, Flags]] = {
+        ("accuracy",): (p.target == p.predicted, everyone),
+        (f"top_{top_k}_accuracy",): (in_top(p, top_k), everyone),
+    }
+    areas: dict[Path, tuple[Flags, Values]] = {}
+    for index, name in enumerate(p.class_names):
+        true, called, place = p.target == index, p.predicted == index, ("per_class", name)
+        proportions[*place, "recall"] = called, true
+        proportions[*place, "precision"] = true, called
+        proportions[*place, "specificity"] = ~called, ~true
+        areas[*place, "roc_auc"] = true, p.scores[:, index]
+    if point is not None:
+        positive, score = point.of(p)
+        shares = binary_proportions(positive, score, threshold=point.threshold)
+        proportions |= {("binary", name): share for name, share in shares.items()}
+        areas["binary", "roc_auc"] = positive, score
+    compute = ClassificationReplicates(p, top_k=top_k, point=point)
+    return Resampling(p.group, p.target, p.class_names, compute, proportions, areas)
 
 
 def _per_class(counts: Values) -> dict[str, Values]:

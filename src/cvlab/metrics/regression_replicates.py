@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from cvlab.metrics.regression import AVERAGED, MSE, losses_of
 from cvlab.metrics.regression_table import RegressionPredictions
-from cvlab.metrics.replicates import Draws, Replicates, divide
+from cvlab.metrics.replicates import Draws, Flags, Path, Replicates, Resampling, divide
 from cvlab.statistics.bootstrap import Values
 
 
@@ -32,6 +32,18 @@ def replicates(p: RegressionPredictions, weights: ArrayLike, *, loss: Mapping[st
     concordance = loss["name"] == "ccc"
     losses = 1 - means["ccc"] if concordance else draws.means(losses_of(p.target, p.predicted, loss).mean(axis=1))
     return {"loss": losses, **means, "per_target": per_target}
+
+
+def resampling(p: RegressionPredictions, *, loss: Mapping[str, Any] = MSE) -> Resampling:
+    """Returns what the intervals of a table's metrics are computed from; `loss` is that of `replicates`."""
+    everyone = np.ones(len(p.target), dtype=bool)
+    signs = (p.target > 0) == (p.predicted > 0)
+    shares: dict[Path, tuple[Flags, Flags]] = {
+        ("per_target", name, "sagr"): (right, everyone) for name, right in zip(p.target_names, signs.T, strict=True)
+    }
+    if len(p.target_names) == 1:
+        shares["sagr",] = signs[:, 0], everyone
+    return Resampling(p.group, None, (), lambda weights: replicates(p, weights, loss=loss), shares, {})
 
 
 def _of_target(draws: Draws, target: Values, predicted: Values) -> dict[str, Values]:

@@ -6,6 +6,7 @@ equals the metric of the resampled table: undefined is NaN, and infinite is infi
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,33 @@ from cvlab.statistics.bootstrap import Values
 
 # Arrays (B,) by name, in the form of `metrics.json`: `per_class` and the like are mappings of such mappings.
 Replicates = dict[str, Any]
+Path = tuple[str, ...]
 Flags = NDArray[np.bool_]
 Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """What a table of n predictions offers to the intervals of its metrics.
+
+    Attributes:
+        group: (n,) the group of each sample.
+        strata: (n,) the index of each sample's class, so that none vanishes; None where there are no classes.
+        class_names: What these are called; empty where no mean over classes is taken.
+        replicates: Computes every metric from weights (B, n).
+        proportions: By the keys that lead to a metric that is a share of samples: who is counted (n,), out of whom
+            (n,).
+        areas: By the keys that lead to an area under a ROC curve: who is positive (n,), and the scores (n,).
+        unit: What a sample is called.
+    """
+
+    group: NDArray[Any]
+    strata: NDArray[Any] | None
+    class_names: tuple[str, ...]
+    replicates: Callable[[ArrayLike], Replicates]
+    proportions: Mapping[Path, tuple[Flags, Flags]]
+    areas: Mapping[Path, tuple[Flags, Values]]
+    unit: str = "sample"
 
 
 @dataclass(frozen=True)
@@ -150,9 +176,9 @@ class Ranking:
         return np.asarray(np.add.reduceat(draws.columns[places], cuts, axis=0))
 
 
-def flat(replicates: Replicates) -> dict[tuple[str, ...], Values]:
+def flat(replicates: Replicates) -> dict[Path, Values]:
     """Returns all arrays by the keys that lead to them."""
-    found: dict[tuple[str, ...], Values] = {}
+    found: dict[Path, Values] = {}
     for name, value in replicates.items():
         if isinstance(value, dict):
             found |= {(name, *path): array for path, array in flat(value).items()}

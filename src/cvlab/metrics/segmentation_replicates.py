@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvlab.metrics.replicates import Draws, Replicates, Sorted, divide
+from cvlab.metrics.replicates import Draws, Flags, Path, Replicates, Resampling, Sorted, divide
 from cvlab.metrics.segmentation_table import PixelCounts, SegmentationPredictions
 from cvlab.statistics.bootstrap import Values
 
@@ -68,6 +68,16 @@ def replicates(p: SegmentationPredictions, weights: ArrayLike) -> Replicates:
         ValueError: The images of a group have different weights.
     """
     return SegmentationReplicates(p)(weights)
+
+
+def resampling(p: SegmentationPredictions) -> Resampling:
+    """Returns what the intervals of a table's metrics are computed from."""
+    positive, called = p.counts.true > 0, p.counts.predicted > 0
+    shares: dict[Path, tuple[Flags, Flags]] = {
+        ("image_sensitivity",): (called, positive),
+        ("image_specificity",): (~called, ~positive),
+    }
+    return Resampling(p.group, positive.astype(np.int64), (), SegmentationReplicates(p), shares, {}, unit="image")
 
 
 def _of_images(c: PixelCounts, draws: Draws) -> Replicates:

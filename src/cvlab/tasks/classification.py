@@ -18,6 +18,8 @@ from cvlab.data.source import Labels
 from cvlab.errors import ConfigError, DataError, did_you_mean
 from cvlab.metrics import classification as metrics
 from cvlab.metrics.binary import binary_metrics
+from cvlab.metrics.classification_replicates import resampling
+from cvlab.metrics.intervals import with_intervals
 from cvlab.metrics.operating_point import OperatingPoint, check_rule, choose, find_positive_class
 from cvlab.run_folder import Json
 from cvlab.tasks.pictures import Pictures, of_classes
@@ -248,15 +250,19 @@ class Classification(WholeOutputs):
         point = choose(metrics.read_predictions(predictions), evaluate)
         return None if point is None else point.to_json()
 
-    def metrics(self, predictions: Path, evaluate: EvaluateConfig, point: Json | None = None) -> dict[str, Any]:
+    def metrics(
+        self, predictions: Path, evaluate: EvaluateConfig, point: Json | None = None, *, seed: int | None = None
+    ) -> dict[str, Any]:
         """Every classification metric of a predictions table, and `binary`, its metrics at the operating point."""
         p = metrics.read_predictions(predictions)
         found = metrics.classification_metrics(p, top_k=evaluate.top_k)
-        if point is None:
+        at = None if point is None else OperatingPoint.from_json(point)
+        if at is not None:
+            positive, score = at.of(p)
+            found["binary"] = binary_metrics(positive, score, threshold=at.threshold)
+        if seed is None:
             return found
-        at = OperatingPoint.from_json(point)
-        positive, score = at.of(p)
-        return {**found, "binary": binary_metrics(positive, score, threshold=at.threshold)}
+        return with_intervals(found, resampling(p, top_k=evaluate.top_k, point=at), evaluate.bootstrap, seed=seed)
 
     def pictures(self, predictions: Path, table: SampleTable, point: Json | None) -> Pictures:
         """The most confident right and wrong predictions; of two classes also those nearest the threshold."""
