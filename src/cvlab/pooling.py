@@ -11,9 +11,9 @@ import numpy as np
 from cvlab.data.samples import SampleTable, read_samples
 from cvlab.errors import RunFolderError, counted, listing
 from cvlab.initial import tasks_of
-from cvlab.metrics.binary import Scores, Truth, pooled_metrics
 from cvlab.metrics.classification_table import read_predictions
 from cvlab.metrics.operating_point import OperatingPoint
+from cvlab.metrics.pooled_binary import BINARY, pooled_binary
 from cvlab.metrics.prediction_rows import csv_line, read_rows
 from cvlab.metrics.spread import spread_of_all
 from cvlab.repetitions import Parent
@@ -21,7 +21,6 @@ from cvlab.run_folder import Json, RunFolder, read_json, write_json, write_text
 from cvlab.tasks.segmentation import mask_path
 
 TEST = "test"
-BINARY = "binary"
 
 
 @dataclass(frozen=True)
@@ -153,16 +152,19 @@ def _pooled_metrics(parent: Parent, parts: list[Part]) -> Json:
     """Every metric of the pooled table.
 
     Decisions are those of the parts, each at its own operating point: masks are counted at it in the rows already, and
-    the binary table comes from the sums of the parts' counts. Areas under curves compare scores of several networks.
+    the binary table is counted at it here. Areas under curves compare scores of several networks.
     """
-    experiment = parent.experiment()
-    task = tasks_of(parts[0].run, experiment)[-1]
-    found = task.metrics(parent.folder.predictions(TEST), experiment.evaluate)
-    scored = [_scored(part) for part in parts if BINARY in read_json(part.run.metrics)[TEST]]
-    return {**found, BINARY: pooled_metrics(scored)} if len(scored) == len(parts) else found
+    experiment, path = parent.experiment(), parent.folder.predictions(TEST)
+    settings, seed = experiment.evaluate, experiment.seed
+    found = tasks_of(parts[0].run, experiment)[-1].metrics(path, settings, seed=seed)
+    points = {part.name: _operating_point(part) for part in parts if BINARY in read_json(part.run.metrics)[TEST]}
+    if len(points) < len(parts):
+        return found
+    p = read_predictions(path)
+    thresholds = {name: points[part.name].threshold for part in parts for name in part.tested}
+    at = np.array([thresholds[name] for name in p.sample_id])
+    return {**found, BINARY: pooled_binary(p, *points[parts[0].name].of(p), at, settings.bootstrap, seed=seed)}
 
 
-def _scored(part: Part) -> tuple[Truth, Scores, float]:
-    """Whether the truth of each test sample is the positive class, its score, and the part's own threshold."""
-    point = OperatingPoint.from_json(read_json(part.run.operating_point))
-    return *point.of(read_predictions(part.run.predictions(TEST))), point.threshold
+def _operating_point(part: Part) -> OperatingPoint:
+    return OperatingPoint.from_json(read_json(part.run.operating_point))

@@ -78,7 +78,9 @@ def describe(
     sizes = ", ".join(f"{len(of_part[-1].of_split('test')):,}" for of_part in tables)
     say(f"--folds {count}: each of {len(tables[0][-1]):,} images is tested once, in folds of {sizes}.")
     train, val = (len(tables[0][-1].of_split(split)) for split in ("train", "val"))
-    say(f"Of the other folds {val / (train + val):.1%} validate and choose the weights, as the configuration's split.")
+    say(
+        f"Beside the first fold, {train:,} images train and {val:,} validate, shared as the configuration's split says."
+    )
     for stage in base.stages:
         if stage.name not in repetitions.folded:
             say(f"Stage '{stage.name}': the data are split already and stay so in every fold.")

@@ -48,11 +48,11 @@ def train(parent: Parent, part: str, *, lock: IO[str], verbose: bool) -> None:
         PartFailed: The part failed.
     """
     outcome = _run("train", parent, part, lock=lock, verbose=verbose)
-    if outcome.stopped_by is not None:
+    if code := _stopped(outcome):
         status = parent.run(part).status
         reached = str(read_json(status).get("reason", "")) if status.is_file() else ""
         message = f"{parent.repetitions.title(part)}: {reached or 'Stopped before training.'}"
-        raise Interrupted(message, exit_code=EXIT_CODES[outcome.stopped_by])
+        raise Interrupted(message, exit_code=code)
     _check(parent, part, outcome)
 
 
@@ -64,15 +64,21 @@ def evaluate(parent: Parent, part: str, more: Sequence[str], *, lock: IO[str], v
         PartFailed: The part failed.
     """
     outcome = _run("evaluate", parent, part, *more, lock=lock, verbose=verbose)
-    if outcome.stopped_by is not None:
+    if code := _stopped(outcome):
         title, again = parent.repetitions.title(part), f"cvlab evaluate {parent.path}"
-        message = f"Stopped while {title} was evaluated. To evaluate all again: {again}"
-        raise Interrupted(message, exit_code=EXIT_CODES[outcome.stopped_by])
+        raise Interrupted(f"Stopped while {title} was evaluated. To evaluate all again: {again}", exit_code=code)
     _check(parent, part, outcome)
 
 
 def _run(what: str, parent: Parent, part: str, *more: str, lock: IO[str], verbose: bool) -> Outcome:
     return run_part(["part", what, str(parent.path), part, *more, *(["--verbose"] if verbose else [])], lock=lock)
+
+
+def _stopped(outcome: Outcome) -> int | None:
+    """The exit code where this process was told to stop, or the part itself was and has saved."""
+    if outcome.stopped_by is not None:
+        return EXIT_CODES[outcome.stopped_by]
+    return outcome.code if outcome.code in EXIT_CODES.values() else None
 
 
 def _check(parent: Parent, part: str, outcome: Outcome) -> None:

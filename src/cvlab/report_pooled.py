@@ -7,6 +7,7 @@ from dataclasses import replace
 from cvlab.document import Block, Paragraph, Table
 from cvlab.repetitions import Parent
 from cvlab.report import task_report
+from cvlab.report_intervals import about_intervals
 from cvlab.report_record import RunRecord
 from cvlab.report_spread import label, scalars, spread_text
 from cvlab.report_text import number
@@ -47,7 +48,8 @@ def _results(pooled: Json, spread: Json, record: RunRecord) -> list[Block]:
     rows = {name: [label(name), number(cell), _mean(means, name)] for name, cell in found.items()}
     ranking = [name for name in rows if any(word in name for word in RANKING)]
     own = Table(["metric", "pooled", "mean of the folds"], [row for name, row in rows.items() if name not in ranking])
-    blocks: list[Block] = [Paragraph(_explained(record)), own]
+    labels = {name: label(name) for name in found if name in pooled}
+    blocks: list[Block] = [Paragraph(_explained(record)), own, *about_intervals(record, {"test": pooled}, labels)]
     if ranking:
         blocks += [
             Paragraph(
@@ -74,6 +76,6 @@ def _explained(record: RunRecord) -> str:
     said = decided.get(str(record.task.get("name")), "")
     return (
         "[predictions/test.csv](predictions/test.csv) holds one prediction of each image, by the network that was not "
-        f"trained on it ([out_of_fold.csv](out_of_fold.csv) says which that was). {said} Intervals are those of "
-        "drawing other images; that the networks were trained on overlapping images is not in them."
+        f"trained on it ([out_of_fold.csv](out_of_fold.csv) says which that was). {said} Intervals are those "
+        "of drawing other images to test; that training would then have had other images too is not in them."
     ).replace("  ", " ")

@@ -17,12 +17,13 @@ from cvlab.repetitions import OWN_BUSINESS, Parent
 from cvlab.report import SYNTHETIC, write_report
 from cvlab.report_pooled import pooled_sections
 from cvlab.report_record import RunRecord, read_record
-from cvlab.report_spread import spread_table, spread_text, value_text
+from cvlab.report_spread import label, spread_table, spread_text, value_text
 from cvlab.report_text import md
 from cvlab.run_folder import Json, read_json, write_text
 from cvlab.text import duration
 
 HELD_OUT = ("val", "test")
+REPORTS = ("report.html", "report.md")
 # What is another in each part because that is what is repeated.
 REPEATED = re.compile(r"seed|(stages\.\d+\.)?data\.split\.fold")
 
@@ -135,10 +136,11 @@ def _what(parent: Parent, records: dict[str, RunRecord]) -> list[Block]:
                 "intervals in the reports of the runs speak of that."
             )
         ]
-    said = f"; of the stages {', '.join(parent.repetitions.folded)}" if len(stages) > 1 else ""
+    whole = [str(stage["stage"]) for stage in stages if stage["stage"] not in parent.repetitions.folded]
+    said = f" The data of stage {', '.join(whole)} came split and are the same in all." if whole else ""
     return [
         Paragraph(
-            f"Cross-validation in {count} folds of {images} in {groups}{md(said)}. Each image was tested once, by a "
+            f"Cross-validation in {count} folds of {images} in {groups}.{md(said)} Each image was tested once, by a "
             "network that saw neither it nor another image of its group while training. Groups, identical files and "
             "near-duplicates are never parted; classes are spread evenly. The standard deviation below is that between "
             "folds; since each two networks share most of their training images, it is not the standard error of the "
@@ -160,7 +162,7 @@ def _parts(parent: Parent, records: dict[str, RunRecord]) -> Table:
         rows.append(
             [
                 md(part),
-                f"[page]({part}/report.html), [text]({part}/report.md)",
+                ", ".join(f"[{name}]({part}/{name})" for name in REPORTS if (record.run.path / name).is_file()),
                 f"{of_split['samples']:,}",
                 *(value_text(of_split[name]["value"]) for name in metrics),
                 *([thresholds[part] or "none"] if chosen else []),
@@ -168,7 +170,7 @@ def _parts(parent: Parent, records: dict[str, RunRecord]) -> Table:
                 duration(sum(epoch.get("seconds") or 0.0 for epoch in record.history)),
             ]
         )
-    labels = [name.replace("_", " ") for name in metrics]
+    labels = [label(name) for name in metrics]
     head = [parent.repetitions.one, "report", "tested", *labels, *(["threshold"] if chosen else [])]
     return Table([*head, "best epoch", "time"], rows, text_columns=2)
 

@@ -9,12 +9,15 @@ from cvlab.document import Block, Bullets, Table
 from cvlab.run_folder import Json
 
 Cell = dict[str, Any]
+# Of the other metrics, not of the network.
+NO_METRICS = re.compile(r".*_standard_error")
 # What stands at the operating point has a table of its own in metrics.json.
 BINARY = "binary"
 SPELLED = {
     "auc": "AUC",
     "ccc": "CCC",
     "corr": "CORR",
+    "dice": "Dice",
     "f1": "F1",
     "hd95": "HD95",
     "iou": "IoU",
@@ -32,19 +35,20 @@ SPELLED = {
 def label(name: str) -> str:
     """Returns what a metric of `metrics.json` is called; `binary.` stands before those at the operating point."""
     group, _, metric = name.rpartition(".")
-    words = re.sub(r"[a-z0-9]+", lambda word: SPELLED.get(word[0], word[0]), metric.replace("_", " "))
+    words = "Cohen's kappa" if metric == "cohen_kappa" else metric.replace("_", " ")
+    words = re.sub(r"[a-z0-9]+", lambda word: SPELLED.get(word[0], word[0]), words)
     return f"{words}, at the operating point" if group else words
 
 
 def scalars(metrics: Json) -> dict[str, Cell]:
-    """Returns the metrics of a split that are one number of all samples, in order; counts are left out.
+    """Returns the metrics of a split that are one number of all samples, in order, without counts.
 
     Args:
         metrics: Of one split, as `metrics.json` or `summary.json` holds them.
     """
     cells = {name: cell for name, cell in metrics.items() if _is_cell(cell)}
     cells |= {f"{BINARY}.{name}": cell for name, cell in metrics.get(BINARY, {}).items() if _is_cell(cell)}
-    return {name: cell for name, cell in cells.items() if not _is_count(cell)}
+    return {name: cell for name, cell in cells.items() if not _is_count(cell) and not NO_METRICS.fullmatch(name)}
 
 
 def _is_cell(value: Any) -> bool:

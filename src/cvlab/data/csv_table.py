@@ -78,6 +78,7 @@ class Config(DataConfig):
                 is_split and (split.train is not None or split.test is not None),
                 "no `split.train` and `split.test` where the table is split already",
             ),
+            (is_split and split.folds is not None, "no `split.folds` where the table is split already"),
             (
                 columns.group is not None and split.group_pattern is not None,
                 "either `columns.group` or `split.group_pattern`, not both",

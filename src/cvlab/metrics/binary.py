@@ -7,7 +7,7 @@ or infinite. A sample is predicted positive when its score is at least the thres
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,8 +42,8 @@ class Counts:
     tn: int
 
     @classmethod
-    def at(cls, positive: Truth, score: Scores, threshold: float) -> Counts:
-        """Counts n samples, positive when `score` is at least `threshold`."""
+    def at(cls, positive: Truth, score: Scores, threshold: float | Scores) -> Counts:
+        """Counts n samples, positive when `score` is at least `threshold`, or at least their own (n,)."""
         called = score >= threshold
         hits, calls = int((positive & called).sum()), int(called.sum())
         positives = int(positive.sum())
@@ -65,7 +65,7 @@ class Counts:
         return self.tp + self.fp
 
 
-def binary_metrics(positive: Truth, score: Scores, *, threshold: float) -> dict[str, Cell]:
+def binary_metrics(positive: Truth, score: Scores, *, threshold: float | Scores) -> dict[str, Cell]:
     """Computes the binary table of n samples; each entry is a cell as the module describes it.
 
     With tp, fp, fn, tn as `Counts` has them:
@@ -81,30 +81,13 @@ def binary_metrics(positive: Truth, score: Scores, *, threshold: float) -> dict[
     Args:
         positive: (n,) whether the truth is the positive class; n >= 1.
         score: (n,) its score, in 0..1.
-        threshold: The score from which on a sample is predicted positive.
+        threshold: The score from which on a sample is predicted positive; (n,) where several networks with thresholds
+            of their own have judged the samples.
     """
     if not len(positive):
         raise ValueError("Expected at least one sample.")
-    return _table(Counts.at(positive, score, threshold), positive, score)
-
-
-def pooled_metrics(tables: Sequence[tuple[Truth, Scores, float]]) -> dict[str, Cell]:
-    """Computes one binary table of samples that several networks have judged, each at a threshold of its own.
-
-    The counts are added up, so that every decision stays that of its network. `roc_auc` and `average_precision` rank
-    all scores together, although a score of one network need not mean what it means of another.
-
-    Args:
-        tables: What `binary_metrics` takes, of each network; at least one sample in all.
-    """
-    counts = [vars(Counts.at(*table)) for table in tables]
-    pooled = Counts(**{name: sum(of[name] for of in counts) for name in ("tp", "fp", "fn", "tn")})
-    return _table(pooled, *(np.concatenate([table[place] for table in tables]) for place in (0, 1)))
-
-
-def _table(counts: Counts, positive: Truth, score: Scores) -> dict[str, Cell]:
     return {
-        **at_threshold(counts),
+        **at_threshold(Counts.at(positive, score, threshold)),
         "roc_auc": _roc_auc(positive, score),
         "average_precision": _value(average_precision_score(positive, score))
         if positive.any()

@@ -22,21 +22,25 @@ def spread(cells: Mapping[str, Cell]) -> Cell:
         cells: The metric's cell (`{"value": v}` or `{"value": None, "reason": "..."}`) of each run; at least one.
     """
     values = {run: cell["value"] for run, cell in cells.items()}
-    undefined = [f"{run} ({cells[run].get('reason', 'no reason')})" for run, value in values.items() if value is None]
-    if undefined:
+    if None in values.values():
         nothing = dict.fromkeys(("mean", "standard_deviation", "minimum", "maximum"))
-        return {**nothing, "reason": f"undefined in {', '.join(undefined)}", "values": values}
+        return {**nothing, "reason": _undefined(cells), "values": values}
     found = np.array([*values.values()], dtype=np.float64)
-    several = {"standard_deviation": float(found.std(ddof=1))} if len(found) > 1 else {"standard_deviation": None}
-    reason = {} if len(found) > 1 else {"reason": ONE_RUN}
     return {
         "mean": float(found.mean()),
-        **several,
+        "standard_deviation": float(found.std(ddof=1)) if len(found) > 1 else None,
         "minimum": float(found.min()),
         "maximum": float(found.max()),
-        **reason,
+        **({} if len(found) > 1 else {"reason": ONE_RUN}),
         "values": values,
     }
+
+
+def _undefined(cells: Mapping[str, Cell]) -> str:
+    reasons = {run: cell["reason"] for run, cell in cells.items() if cell["value"] is None}
+    if len(reasons) == len(cells) and len({*reasons.values()}) == 1:
+        return f"undefined in every run ({next(iter(reasons.values()))})"
+    return f"undefined in {', '.join(f'{run} ({reason})' for run, reason in reasons.items())}"
 
 
 def spread_of_all(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
