@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image
 from pydantic import ValidationError
 
-from cvlab.config import Rounding
+from cvlab.config_split import Rounding
 from cvlab.data.lgg_mri import Config, load, other_data, write_sample
 from cvlab.data.prepare import data_json
 from cvlab.data.samples import new_table, read_samples, samples_csv

@@ -49,6 +49,7 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 MAX_IMAGE_SIDE = 4096
 Pixels = Annotated[int, Field(ge=1, le=MAX_IMAGE_SIDE)]
 Transform = dict[str, Any]

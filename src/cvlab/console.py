@@ -17,9 +17,14 @@ PLAIN_PROGRESS_SECONDS = 10.0
 
 
 class Console:
-    """Prints for people on a terminal and plain lines elsewhere; keeps a copy in a log once there is one."""
+    """Prints for people on a terminal and plain lines elsewhere; keeps a copy in a log once there is one.
+
+    Attributes:
+        title: What progress is about, such as one of several trainings; empty where there is but one.
+    """
 
     def __init__(self, stream: TextIO | None = None) -> None:
+        self.title = ""
         self.rich = RichConsole(file=stream or sys.stdout, highlight=False, soft_wrap=True)
         self._log: Path | None = None
         self._kept: list[str] = []
@@ -43,6 +48,10 @@ class Console:
         self._kept.append(text)
         self._write_log()
 
+    def titled(self, label: str) -> str:
+        """Returns what a line of progress begins with."""
+        return f"{self.title}: {label}" if self.title else label
+
     def log_to(self, path: Path) -> None:
         """Logs to `path` from now on, starting with what was printed so far."""
         self._log = path
@@ -60,6 +69,7 @@ class Console:
     @contextmanager
     def track(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
         """Yields `advance(count)`; draws a bar on a terminal, a line now and then elsewhere."""
+        label = self.titled(label)
         if not self.is_terminal:
             yield self._plain_advance(label, total)
             return

@@ -16,11 +16,10 @@ from cvlab.data.decoded import DecodedSamples, cache_dir, decode_all
 from cvlab.data.fingerprint import content_hashes
 from cvlab.data.pipeline import own_errors
 from cvlab.data.samples import read_samples
-from cvlab.data.source import Labels
 from cvlab.errors import DataError, RunFolderError, counted, listing
 from cvlab.evaluation_pictures import PictureBook
 from cvlab.evaluation_uncertainty import UncertaintyStep, check_injection, without_injection
-from cvlab.initial import build_tasks
+from cvlab.initial import tasks_of
 from cvlab.metrics.operating_point import chosen_values, same_choice
 from cvlab.metrics.uncertainty import INJECTION
 from cvlab.other_data import drop_other_data, open_other_data
@@ -46,10 +45,7 @@ class Evaluator:
     @classmethod
     def open(cls, run: RunFolder, experiment: Experiment, console: Console) -> Evaluator:
         """Opens a run with its resolved configuration."""
-        data = read_json(run.data)
-        kinds = ("class_names", "numbers", "masks")
-        labels = [Labels(*(tuple(stage[kind]) for kind in kinds)) for stage in data["stages"]]
-        return cls(run, experiment, build_tasks(experiment, labels), data["synthetic"], console)
+        return cls(run, experiment, tasks_of(run, experiment), read_json(run.data)["synthetic"], console)
 
     @property
     def task(self) -> Task:
@@ -151,7 +147,7 @@ class Evaluator:
             return self.run.best
         if self.run.status.is_file() and read_json(self.run.status)["status"] == "done":
             raise RunFolderError(
-                f"{self.run.best}: is missing. To write it again: cvlab train --resume {self.run.path}"
+                f"{self.run.best}: is missing. To write it again: cvlab train --resume {self.run.to_resume}"
             )
         # The weights of a stage with other outputs answer another question.
         found = [
@@ -163,7 +159,7 @@ class Evaluator:
         if not found:
             raise RunFolderError(
                 f"{self.run.path}: there are no weights to evaluate: no epoch of stage "
-                f"'{self.experiment.stages[-1].name}' is over. Go on with: cvlab train --resume {self.run.path}"
+                f"'{self.experiment.stages[-1].name}' is over. Go on with: cvlab train --resume {self.run.to_resume}"
             )
         self.console.warn(f"The training is not finished; these are the weights of {found[-1].name}.")
         return found[-1]

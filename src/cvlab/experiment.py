@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +33,19 @@ from cvlab.training_state import TrainingState
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks for besides the configuration."""
+    """What the command line asks for besides the configuration.
+
+    Attributes:
+        console: Where the user reads.
+        command: The command as it was typed.
+        verbose: Whether TensorFlow may print its own messages.
+        is_part: Whether the run is one of several, so that what to do next is said elsewhere.
+    """
 
     console: Console
     command: Sequence[str]
     verbose: bool = False
+    is_part: bool = False
 
 
 def train(config: Path, overrides: Sequence[str], request: Request, *, sample: bool, parent: Path) -> RunFolder:
@@ -49,6 +57,15 @@ def train(config: Path, overrides: Sequence[str], request: Request, *, sample: b
     experiment = load_experiment(config, overrides)
     if sample:
         experiment = use_sample_data(experiment, request.console)
+    return train_new(experiment, request, make_folder=lambda: RunFolder.create(parent, experiment.name))
+
+
+def train_new(experiment: Experiment, request: Request, *, make_folder: Callable[[], RunFolder]) -> RunFolder:
+    """Trains an experiment from its beginning, in the folder that is made once nothing speaks against it.
+
+    Raises:
+        CvlabError: Something is wrong with the configuration, the data or the training; the message says what.
+    """
     before = samples_before(experiment)
     sources = load_sources(experiment)
     tasks = build_tasks(experiment, [source.labels for source in sources])
@@ -60,7 +77,7 @@ def train(config: Path, overrides: Sequence[str], request: Request, *, sample: b
     experiment = _with_precision(experiment, machine)
     networks, weights = starting_networks(experiment, tasks)
     check_injection(networks[-1].connect(experiment.stages[-1]), experiment)
-    run = RunFolder.create(parent, experiment.name)
+    run = make_folder()
     write_text(run.config, experiment_yaml(experiment))
     training = TrainingRun(run, experiment, data, tasks, machine, request.console)
     with locked(run):
@@ -83,7 +100,7 @@ def resume(run: RunFolder, overrides: Sequence[str], request: Request) -> RunFol
         tasks = build_tasks(experiment, [source.labels for source in sources])
         data = prepare(experiment, sources, console, before=before)
         if run.samples.is_file():
-            check_same_data(run, data)
+            check_same_data(run, [stage.samples.table for stage in data.stages])
         tasks[-1].check_evaluation(experiment.evaluate, data.stages[-1].samples.table)
         machine = _start_machine(experiment, request)
         check_same_backend(run, machine.backend)
@@ -113,7 +130,9 @@ def evaluate(run: RunFolder, request: Request, *, split: str | None, folder: Pat
         else:
             evaluator.evaluate(None if split is None else [split])
     _print_results(run, experiment, request.console)
-    request.console.say(f"Metrics: {run.metrics}\nNext: cvlab report {run.path}")
+    request.console.say(f"Metrics: {run.metrics}")
+    if not request.is_part:
+        request.console.say(f"Next: cvlab report {run.path}")
 
 
 def _start_machine(experiment: Experiment, request: Request) -> Machine:
@@ -156,7 +175,7 @@ def _carry_out(
         training.train_stages(networks, state)
         Evaluator.open(run, experiment, console).evaluate()
         write_report(run)
-    _print_end(run, experiment, console)
+    _print_end(run, experiment, request)
 
 
 def _write_start(training: TrainingRun, before: Sequence[SampleTable], request: Request) -> None:
@@ -196,14 +215,17 @@ def _is_done(run: RunFolder) -> bool:
     return run.status.is_file() and bool(read_json(run.status)["status"] == "done")
 
 
-def _print_end(run: RunFolder, experiment: Experiment, console: Console) -> None:
-    last = len(experiment.stages) - 1
+def _print_end(run: RunFolder, experiment: Experiment, request: Request) -> None:
+    console, last = request.console, len(experiment.stages) - 1
     console.say()
     _print_results(run, experiment, console)
     console.say(
         f"Report:      {run.report_page}\nBest model:  {run.best}\nPredictions: {run.predictions('test').parent}"
     )
-    console.say(f"Next:        open the report, or train on: cvlab train --resume {run.path} stages.{last}.epochs=N")
+    if not request.is_part:
+        console.say(
+            f"Next:        open the report, or train on: cvlab train --resume {run.path} stages.{last}.epochs=N"
+        )
 
 
 def _print_results(run: RunFolder, experiment: Experiment, console: Console) -> None:

@@ -45,6 +45,17 @@ def build_tasks(experiment: Experiment, labels: Sequence[Labels]) -> list[Task]:
     return tasks
 
 
+def tasks_of(run: RunFolder, experiment: Experiment) -> list[Task]:
+    """Makes the tasks of a run that there is, from what its `data.json` says of the labels.
+
+    Raises:
+        RunFolderError: The file is missing or damaged.
+    """
+    kinds = ("class_names", "numbers", "masks")
+    labels = [Labels(*(tuple(stage[kind]) for kind in kinds)) for stage in read_json(run.data)["stages"]]
+    return build_tasks(experiment, labels)
+
+
 def starting_networks(
     experiment: Experiment, tasks: Sequence[Task], *, initial: Path | None = None
 ) -> tuple[list[Network], str]:

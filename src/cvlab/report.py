@@ -42,7 +42,7 @@ def write_report(run: RunFolder) -> Path:
 
 def build_document(record: RunRecord) -> Document:
     """Draws `plots/*.png` and returns the whole report."""
-    run, part = record.run, _task_report(record)
+    run, part = record.run, task_report(record)
     sections: dict[str, list[Block]] = {
         "Samples": samples_section(record),
         "Data audit": audit_section(record),
@@ -59,7 +59,8 @@ def build_document(record: RunRecord) -> Document:
     return Document(title, _opening(record), [*summary_sections(record, part.summary), *others])
 
 
-def _task_report(record: RunRecord) -> TaskReport:
+def task_report(record: RunRecord) -> TaskReport:
+    """Draws the figures of the task of the last stage and returns its part of the report."""
     report: TaskReport = _report_module(record, record.task).build(record)
     return report
 

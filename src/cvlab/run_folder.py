@@ -141,7 +141,16 @@ class RunFolder:
             raise RunFolderError(
                 f"{path}: is not a run folder: expected a `config.yaml` in it, as `cvlab train` writes first."
             )
+        if run.repetitions.is_file():
+            raise RunFolderError(
+                f"{path}: holds several runs (cvlab train --seeds or --folds); name one of them, as `ls {path}` shows."
+            )
         return run
+
+    @property
+    def to_resume(self) -> Path:
+        """What `cvlab train --resume` is to be given: this folder, or the one that it is a part of."""
+        return self.path.parent if RunFolder(self.path.parent).repetitions.is_file() else self.path
 
     config = _File("config.yaml")
     environment = _File("environment.json")
@@ -161,6 +170,9 @@ class RunFolder:
     pictures = _File("samples")
     heat_maps = _File("samples", "heat_maps.json")
     uncertain_masks = _File("samples", "uncertain_masks.png")
+    repetitions = _File("repetitions.json")
+    summary = _File("summary.json")
+    out_of_fold = _File("out_of_fold.csv")
     uncertainty_metrics = _File("uncertainty", "metrics.json")
     last = _File("checkpoints", "last.keras")
     best = _File("checkpoints", "best.keras")

@@ -120,7 +120,7 @@ class StageTrainer:
         state = self.state
         raise Interrupted(
             f"Stopped in stage '{self.stage.name}' after epoch {state.epoch}, step {state.batch}; the state is saved.\n"
-            f"Go on with: cvlab train --resume {self.run.path}",
+            f"Go on with: cvlab train --resume {self.run.to_resume}",
             exit_code=self.stop.exit_code,
         )
 

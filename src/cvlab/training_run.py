@@ -97,7 +97,7 @@ class TrainingRun:
 
         def give_up() -> None:
             self.write_status("interrupted", "stopped at once")
-            self.console.say(f"Stopped at once. Go on from the last save: cvlab train --resume {self.run.path}")
+            self.console.say(f"Stopped at once. Go on from the last save: cvlab train --resume {self.run.to_resume}")
 
         return StopRequest(on_first=say, on_second=give_up)
 

@@ -13,7 +13,7 @@ from cvlab.statistics.bootstrap import Values
 class BinaryReplicates:
     """Computes the binary table of the same n samples for any weights; what sorting is needed is done once."""
 
-    def __init__(self, positive: Truth, score: Scores, *, threshold: float) -> None:
+    def __init__(self, positive: Truth, score: Scores, *, threshold: float | Scores) -> None:
         """Takes what `binary_metrics` takes."""
         called = score >= threshold
         self._ranking = Ranking.of(positive, score)
@@ -36,7 +36,7 @@ class BinaryReplicates:
         }
 
 
-def binary_proportions(positive: Truth, score: Scores, *, threshold: float) -> dict[str, tuple[Truth, Truth]]:
+def binary_proportions(positive: Truth, score: Scores, *, threshold: float | Scores) -> dict[str, tuple[Truth, Truth]]:
     """Returns the metrics that are shares of samples: who is counted (n,), out of whom (n,)."""
     called, everyone = score >= threshold, np.ones(len(positive), dtype=bool)
     return {
