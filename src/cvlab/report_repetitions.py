@@ -14,10 +14,11 @@ from cvlab.document import Alert, Block, Code, Document, Paragraph, Quote, Secti
 from cvlab.errors import counted
 from cvlab.problems import shown
 from cvlab.repetitions import OWN_BUSINESS, Parent
-from cvlab.report import SYNTHETIC, write_report
+from cvlab.report import write_report
 from cvlab.report_pooled import pooled_sections
 from cvlab.report_record import RunRecord, read_record
 from cvlab.report_spread import label, spread_table, spread_text, value_text
+from cvlab.report_summary import SYNTHETIC
 from cvlab.report_text import md
 from cvlab.run_folder import Json, read_json, write_text
 from cvlab.text import duration
