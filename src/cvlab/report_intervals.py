@@ -101,6 +101,18 @@ def _merged(computed: Metrics, stored: Json) -> Metrics:
     return {**found, **({INTERVALS: stored[INTERVALS]} if INTERVALS in stored else {})}
 
 
+def brackets(metrics: Mapping[str, Metrics]) -> str:
+    """Returns what stands in brackets behind a number, as a sentence to go on with; nothing without intervals."""
+    found = [values[INTERVALS] for values in metrics.values() if INTERVALS in values]
+    return f" In brackets stand {found[0]['confidence'] * 100:g} % intervals." if found else ""
+
+
+def interval_cautions(metrics: Mapping[str, Metrics]) -> list[str]:
+    """Returns why not to rely on the intervals of a split, as sentences of plain text."""
+    described = {split: values[INTERVALS] for split, values in metrics.items() if INTERVALS in values}
+    return [f"{split}: {note}." for split, found in described.items() for note in found["notes"]]
+
+
 def about_intervals(record: RunRecord, metrics: Mapping[str, Metrics], labels: Mapping[str, str]) -> list[Block]:
     """Returns what the intervals of some splits are, and what to beware of; or how to get them.
 
@@ -115,7 +127,7 @@ def about_intervals(record: RunRecord, metrics: Mapping[str, Metrics], labels: M
         return [Paragraph(f"These values have no intervals; {code(f'cvlab evaluate {record.run.path}')} adds them.")]
     sentences = {_sentence(found): None for found in described.values()}
     sizes = [f"{split}: {counted(found['units'], found['unit'])}" for split, found in described.items()]
-    notes = [f"{split}: {note}." for split, found in described.items() for note in found["notes"]]
+    notes = interval_cautions(metrics)
     without = [note for split, values in held_out.items() for note in _without(split, values, labels)]
     blocks: list[Block] = [Paragraph(f"{' '.join(sentences)} {'; '.join(sizes)}.")]
     return [*blocks, Bullets([*notes, *without])] if notes or without else blocks
@@ -139,8 +151,6 @@ def _without(split: str, values: Metrics, labels: Mapping[str, str]) -> list[str
     for name, label in labels.items():
         if reason := values[name].get("no_interval"):
             reasons.setdefault(reason, []).append(label)
-    any_has = any("low" in values[name] for name in labels)
-    return [
-        f"{split}, no interval of {', '.join(names) if any_has or len(reasons) > 1 else 'any metric'}: {reason}."
-        for reason, names in reasons.items()
-    ]
+    if len(reasons) == 1 and not any("low" in values[name] for name in labels) and values[INTERVALS]["notes"]:
+        return []  # The note on the whole split says it already.
+    return [f"{split}, no interval of {', '.join(names)}: {reason}." for reason, names in reasons.items()]
