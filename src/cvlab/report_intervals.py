@@ -103,8 +103,10 @@ def _merged(computed: Metrics, stored: Json) -> Metrics:
 
 def brackets(metrics: Mapping[str, Metrics]) -> str:
     """Returns what stands in brackets behind a number, as a sentence to go on with; nothing without intervals."""
-    found = [values[INTERVALS] for values in metrics.values() if INTERVALS in values]
-    return f" In brackets stand {found[0]['confidence'] * 100:g} % intervals." if found else ""
+    for values in metrics.values():
+        if INTERVALS in values and any("low" in cell for cell in values.values() if isinstance(cell, dict)):
+            return f" In brackets stand {values[INTERVALS]['confidence'] * 100:g} % intervals."
+    return ""
 
 
 def interval_cautions(metrics: Mapping[str, Metrics]) -> list[str]:
