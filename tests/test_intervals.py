@@ -284,6 +284,7 @@ def test_a_large_table_takes_seconds() -> None:
     assert time.perf_counter() - start < 10
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     """A small version of benchmarks/coverage.py: 40 patients, whose images are alike."""
     grouped = coverage.measured(coverage.Scenario(40, True), QUICK, 40)
