@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sklearn.metrics as sk
+from benchmarks import coverage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -285,3 +286,15 @@ def test_a_large_table_takes_seconds() -> None:
     start = time.perf_counter()
     of_classes(p, Bootstrap())
     assert time.perf_counter() - start < 10
+
+
+@pytest.mark.slow
+def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
+    """A small version of benchmarks/coverage.py: 40 patients, whose images are alike."""
+    grouped = coverage.measured(coverage.Scenario(40, True), QUICK, 40)
+    ignored = coverage.measured(coverage.Scenario(40, True, known=False), QUICK, 40)
+    for metric, found in grouped.items():
+        assert 0.88 <= found.held <= 1, metric
+        assert found.missing == 0
+        assert ignored[metric].held < found.held, metric
+        assert ignored[metric].width < found.width, metric

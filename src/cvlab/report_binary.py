@@ -120,10 +120,9 @@ def binary_headline(
     """Returns what the operating point adds to the summary: label, then the value by split; nothing without one."""
     if point is None:
         return {}
-    cells_of = {split: values[BINARY] for split, values in metrics.items()}
     at = f"{md(point.positive_class)} at threshold {threshold_text(point.threshold)}"
     return {
-        f"{name} for {at}": {split: _number(cells[name]) for split, cells in cells_of.items()}
+        f"{name} for {at}": {split: _number(found[BINARY][name]) for split, found in metrics.items()}
         for name in ("sensitivity", "specificity")
     }
 

@@ -101,6 +101,20 @@ def _merged(computed: Metrics, stored: Json) -> Metrics:
     return {**found, **({INTERVALS: stored[INTERVALS]} if INTERVALS in stored else {})}
 
 
+def brackets(metrics: Mapping[str, Metrics]) -> str:
+    """Returns what stands in brackets behind a number, as a sentence to go on with; nothing without intervals."""
+    for values in metrics.values():
+        if INTERVALS in values and any("low" in cell for cell in values.values() if isinstance(cell, dict)):
+            return f" In brackets stand {values[INTERVALS]['confidence'] * 100:g} % intervals."
+    return ""
+
+
+def interval_cautions(metrics: Mapping[str, Metrics]) -> list[str]:
+    """Returns why not to rely on the intervals of a split, as sentences of plain text."""
+    described = {split: values[INTERVALS] for split, values in metrics.items() if INTERVALS in values}
+    return [f"{split}: {note}." for split, found in described.items() for note in found["notes"]]
+
+
 def about_intervals(
     record: RunRecord, metrics: Mapping[str, Metrics], labels: Mapping[str, str], *, group: str = "group"
 ) -> list[Block]:
@@ -119,7 +133,7 @@ def about_intervals(
     sentences = {_sentence(found, group): None for found in described.values()}
     units = {split: group if found["unit"] == "group" else found["unit"] for split, found in described.items()}
     sizes = [f"{split}: {counted(found['units'], units[split])}" for split, found in described.items()]
-    notes = [f"{split}: {note}." for split, found in described.items() for note in found["notes"]]
+    notes = interval_cautions(metrics)
     without = [note for split, values in held_out.items() for note in _without(split, values, labels)]
     blocks: list[Block] = [Paragraph(f"{' '.join(sentences)} {'; '.join(sizes)}.")]
     return [*blocks, Bullets([*notes, *without])] if notes or without else blocks
@@ -143,8 +157,6 @@ def _without(split: str, values: Metrics, labels: Mapping[str, str]) -> list[str
     for name, label in labels.items():
         if reason := values[name].get("no_interval"):
             reasons.setdefault(reason, []).append(label)
-    any_has = any("low" in values[name] for name in labels)
-    return [
-        f"{split}, no interval of {', '.join(names) if any_has or len(reasons) > 1 else 'any metric'}: {reason}."
-        for reason, names in reasons.items()
-    ]
+    if len(reasons) == 1 and not any("low" in values[name] for name in labels) and values[INTERVALS]["notes"]:
+        return []  # The note on the whole split says it already.
+    return [f"{split}, no interval of {', '.join(names)}: {reason}." for reason, names in reasons.items()]

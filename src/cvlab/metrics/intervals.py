@@ -130,7 +130,7 @@ class _Basis:
 
     def _notes(self) -> list[str]:
         if self.groups < self.fewest:
-            return []  # The cells say why they have no interval.
+            return [f"only {self.size}: too few for intervals, which take {self.fewest} or more"]
         rough = f"only {self.size}: the intervals are rough, and rather too narrow"
         notes = [rough] if self.groups < FEW_UNITS else []
         if self.table.strata is not None:
