@@ -69,14 +69,20 @@ def compare(request: Request, console: Console) -> Path:
     """
     if request.out is not None:
         _check_empty(request.out)
-    found = _compared(request, console)
+    found = compare_runs(request, console)
     _say(found, console)
     folder = _write(found, request.out)
     console.say(f"\nComparison: {folder / 'compare.md'}")
     return folder
 
 
-def _compared(request: Request, console: Console) -> Compared:
+def compare_runs(request: Request, console: Console) -> Compared:
+    """Reads, matches and tests the runs; writes nothing.
+
+    Raises:
+        CompareError: The runs cannot be compared.
+        RunFolderError: A run is missing, unfinished or damaged.
+    """
     candidates, left_out = find_candidates(request.paths)
     task = _task(candidates)
     read = read_entrants(candidates, task, request.split)
