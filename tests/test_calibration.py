@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
+from cvlab.config_evaluate import Bootstrap
 from cvlab.metrics.calibration import (
     BINS,
     CALIBRATION,
@@ -19,10 +21,13 @@ from cvlab.metrics.calibration import (
     equal_mass_edges,
     error_by_chance,
     error_replicates,
+    errors_by_chance,
     expected_calibration_error,
     judged,
     reliability_bins,
 )
+from cvlab.metrics.intervals import with_intervals
+from cvlab.metrics.replicates import Resampling
 
 Values = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -188,3 +193,40 @@ def test_the_error_of_calibrated_scores_by_chance() -> None:
     truths = [(rng.random(500) < score).astype(np.int64) for _ in range(200)]
     errors = [expected_calibration_error(truth, np.column_stack([1 - score, score]))["value"] for truth in truths]
     assert error_by_chance(score)[0] == pytest.approx(np.mean(errors), abs=0.003)
+
+
+@pytest.mark.parametrize(("samples", "sureness"), [(150, 2.5), (150, 1.0)])
+def test_intervals_of_the_calibration_error_hold_the_truth(samples: int, sureness: float) -> None:
+    """Percentiles and BCa hold it in 0 to 90 of 100 cases; the truth is that of the binned error, without noise."""
+
+    def draw(rng: np.random.Generator, count: int) -> tuple[Values, Values]:
+        logits = 1.5 * rng.normal(size=count)
+        return 1 / (1 + np.exp(-logits)), 1 / (1 + np.exp(-sureness * logits))
+
+    true, score = draw(np.random.default_rng(0), 200_000)
+    gaps = np.bincount(np.searchsorted(np.arange(1, BINS) / BINS, score, side="left"), weights=true - score)
+    truth = float(np.abs(gaps).sum() / len(score)) if sureness != 1 else 0.0
+    held = 0
+    for repeat in range(30):
+        rng = np.random.default_rng(repeat + 1)
+        true, score = draw(rng, samples)
+        cell = ece_with_interval((rng.random(samples) < true).astype(np.int64), np.column_stack([1 - score, score]))
+        assert cell["low"] <= cell["value"] <= cell["high"]
+        assert cell["method"] == f"basic bootstrap, 200 resamples of {samples} samples"
+        held += cell["low"] <= truth <= cell["high"]
+    assert held >= 23
+
+
+def ece_with_interval(target: Indices, scores: Values) -> dict[str, Any]:
+    table = Resampling(
+        group=np.arange(len(target)),
+        strata=None,
+        class_names=(),
+        replicates=lambda weights: {"ece": error_replicates(target, scores, np.asarray(weights))["ece"]},
+        proportions={},
+        areas={},
+        by_chance={("ece",): errors_by_chance(scores)["ece"]},
+    )
+    cells = {"ece": expected_calibration_error(target, scores)}
+    found: dict[str, Any] = with_intervals(cells, table, Bootstrap(resamples=200), seed=1)["ece"]
+    return found

@@ -104,7 +104,9 @@ def report(run_dir: Annotated[Path, typer.Argument(help="The run folder.")]) -> 
     from cvlab.report import write_report
     from cvlab.run_folder import RunFolder
 
-    typer.echo(f"Report: {write_report(RunFolder.open(run_dir))}")
+    run = RunFolder.open(run_dir)
+    write_report(run)
+    typer.echo(f"Report: {run.report_page} (as Markdown: {run.report.name})")
 
 
 @app.command()

@@ -23,6 +23,7 @@ from cvlab.compare_warnings import warnings_of
 from cvlab.config_evaluate import Bootstrap
 from cvlab.console import Console
 from cvlab.document import Picture, to_markdown
+from cvlab.document_html import to_html
 from cvlab.errors import CompareError, did_you_mean, listing
 from cvlab.metrics.intervals import INTERVALS, with_intervals
 from cvlab.registry import load
@@ -72,7 +73,7 @@ def compare(request: Request, console: Console) -> Path:
     found = compare_runs(request, console)
     _say(found, console)
     folder = _write(found, request.out)
-    console.say(f"\nComparison: {folder / 'compare.md'}")
+    console.say(f"\nComparison: {folder / 'compare.html'}")
     return folder
 
 
@@ -195,7 +196,9 @@ def _write(found: Compared, out: Path | None) -> Path:
     """Writes the folder of a comparison, whole or not at all."""
     with _new_folder(out) as (temporary, target):
         pictures = _draw(found, temporary)
-        write_text(temporary / "compare.md", to_markdown(document_of(found, pictures)))
+        document = document_of(found, pictures)
+        write_text(temporary / "compare.md", to_markdown(document))
+        write_text(temporary / "compare.html", to_html(document, temporary))
         write_json(temporary / "compare.json", json_of(found))
     return target
 

@@ -89,7 +89,7 @@ def resume(run: RunFolder, overrides: Sequence[str], request: Request) -> RunFol
         check_same_backend(run, machine.backend)
         training = TrainingRun(run, experiment, data, tasks, machine, console)
         if training.is_trained(state) and _is_done(run) and run.best.is_file():
-            console.say(f"Nothing to do: this run is finished ({state.ended}).\nReport: {run.report}")
+            console.say(f"Nothing to do: this run is finished ({state.ended}).\nReport: {run.report_page}")
             return run
         stage = experiment.stages[state.stage].name
         console.say(f"Resuming {run.path} after epoch {state.epoch}, step {state.batch} of stage '{stage}'")
@@ -200,7 +200,9 @@ def _print_end(run: RunFolder, experiment: Experiment, console: Console) -> None
     last = len(experiment.stages) - 1
     console.say()
     _print_results(run, experiment, console)
-    console.say(f"Report:      {run.report}\nBest model:  {run.best}\nPredictions: {run.predictions('test').parent}")
+    console.say(
+        f"Report:      {run.report_page}\nBest model:  {run.best}\nPredictions: {run.predictions('test').parent}"
+    )
     console.say(f"Next:        open the report, or train on: cvlab train --resume {run.path} stages.{last}.epochs=N")
 
 

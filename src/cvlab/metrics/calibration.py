@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 Cell = dict[str, Any]
 Values = NDArray[np.float64]
 Indices = NDArray[np.int64]
+Edges = Values | tuple[float, ...]
 
 BINS = 15
 EQUAL_WIDTH: tuple[float, ...] = tuple((np.arange(1, BINS) / BINS).tolist())
 DECOMPOSITION = ("brier_reliability", "brier_resolution", "brier_uncertainty")
 CALIBRATION = ("brier", "ece", "ece_equal_mass", *DECOMPOSITION)
+NO_INTERVAL = "the parts of a Brier score are off to one side in small samples, and in resamples more so"
 MOST_DRAWS, FEWEST_DRAWS, MOST_DRAWN = 1000, 100, 20_000_000
 
 
@@ -67,7 +69,7 @@ def equal_mass_edges(score: Values) -> Values:
     return np.asarray(edges[edges < score.max()])
 
 
-def reliability_bins(score: Values, true: Values, edges: Values | tuple[float, ...] = EQUAL_WIDTH) -> ReliabilityBins:
+def reliability_bins(score: Values, true: Values, edges: Edges = EQUAL_WIDTH) -> ReliabilityBins:
     """Puts samples into bins.
 
     Args:
@@ -109,8 +111,11 @@ def calibration_cells(target: Indices, scores: Values) -> dict[str, Cell]:
         scores: (n, k) that sum to 1.
     """
     errors = error_replicates(target, scores, np.ones((1, len(target))))
-    found = {name: float(values[0]) for name, values in errors.items()} | decomposition(target, scores)
-    return {name: {"value": value} for name, value in found.items()}
+    parts = decomposition(target, scores)
+    return {
+        **{name: {"value": float(values[0])} for name, values in errors.items()},
+        **{name: {"value": value, "no_interval": NO_INTERVAL} for name, value in parts.items()},
+    }
 
 
 def decomposition(target: Indices, scores: Values) -> dict[str, float]:
@@ -138,10 +143,12 @@ def error_replicates(target: Indices, scores: Values, weights: NDArray[Any]) -> 
     Args:
         target: (n,) indices of the true classes.
         scores: (n, k) that sum to 1.
-        weights: (B, n) how often each sample counts. Edges of equal mass are those of the n samples, whatever B.
+        weights: (B, n) how often each sample counts; where none does, all is NaN. The edges of equal mass are those of
+            the n samples, whatever the weights.
     """
     weights = np.asarray(weights, dtype=np.float64)
     total = weights.sum(axis=1)
+    total[total == 0] = np.nan
     score, true = judged(target, scores)
     squares = sum(((scores[:, k] - (target == k)) ** 2 for k in _columns(scores)), start=np.zeros(len(target)))
     return {
@@ -156,7 +163,7 @@ def _columns(scores: Values) -> Sequence[int]:
     return [1] if scores.shape[1] == 2 else range(scores.shape[1])
 
 
-def _place(score: Values, edges: Values | tuple[float, ...]) -> Indices:
+def _place(score: Values, edges: Edges) -> Indices:
     return np.searchsorted(edges, score, side="left").astype(np.int64)
 
 
@@ -167,7 +174,7 @@ def _spread(values: Values, place: Indices, bins: int) -> Values:
     return table
 
 
-def _binned_error(score: Values, true: Values, edges: Values | tuple[float, ...], weights: Values) -> Values:
+def _binned_error(score: Values, true: Values, edges: Edges, weights: Values) -> Values:
     gaps = weights @ _spread(true - score, _place(score, edges), len(edges) + 1)
     return np.asarray(np.abs(gaps).sum(axis=1))
 
@@ -188,7 +195,7 @@ def _parts(score: Values, true: Values) -> Values:
 
 
 def error_by_chance(
-    score: Values, edges: Values | tuple[float, ...] = EQUAL_WIDTH, *, level: float = 0.95, seed: int = 0
+    score: Values, edges: Edges = EQUAL_WIDTH, *, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
     """Returns mean and a percentile of the ECE that perfectly calibrated scores would show, by simulation.
 
@@ -218,9 +225,9 @@ def errors_by_chance(scores: Values) -> dict[str, Callable[[float], float]]:
         scores: (n, k) that sum to 1.
     """
     score = scores[:, 1] if scores.shape[1] == 2 else scores.max(axis=1)
-    edges = {"ece": EQUAL_WIDTH, "ece_equal_mass": equal_mass_edges(score)}
+    edges: dict[str, Edges] = {"ece": EQUAL_WIDTH, "ece_equal_mass": equal_mass_edges(score)}
     return {name: partial(_most_by_chance, score, of) for name, of in edges.items()}
 
 
-def _most_by_chance(score: Values, edges: Values | tuple[float, ...], level: float) -> float:
+def _most_by_chance(score: Values, edges: Edges, level: float) -> float:
     return error_by_chance(score, edges, level=level)[1]

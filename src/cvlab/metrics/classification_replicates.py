@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -117,7 +119,9 @@ def resampling(
         shares = binary_proportions(positive, score, threshold=point.threshold)
         proportions |= {("binary", name): share for name, share in shares.items()}
         areas["binary", "roc_auc"] = positive, score
-    by_chance = {(name,): most for name, most in errors_by_chance(p.scores).items()}
+    by_chance: dict[Path, Callable[[float], float]] = {
+        (name,): most for name, most in errors_by_chance(p.scores).items()
+    }
     if temperature is not None and temperature.value is not None:
         after = errors_by_chance(with_temperature(p.scores, temperature.value))
         by_chance |= {(CALIBRATED, name): most for name, most in after.items()}

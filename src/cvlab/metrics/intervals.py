@@ -233,8 +233,9 @@ class _Basis:
         """
         value, confidence = self.whole[path], self.settings.confidence
         low, high = percentile_interval(drawn, confidence, groups=deciding)
-        at_least = 0.0 if value <= self.table.by_chance[path](confidence) else max(2 * value - high, 0.0)
-        return at_least, max(2 * value - low, value)
+        if value <= self.table.by_chance[path](confidence):
+            return 0.0, max(2 * value - low, value)
+        return min(max(2 * value - high, 0.0), value), max(2 * value - low, value)
 
 
 def _equal(values: Values, value: float) -> NDArray[np.bool_]:

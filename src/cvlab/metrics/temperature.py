@@ -128,7 +128,8 @@ def calibrated_replicates(
     """
     after = with_temperature(scores, temperature)
     weights = np.asarray(weights, dtype=np.float64)
-    loss = weights @ class_losses(target, after) / weights.sum(axis=1)
+    total = weights.sum(axis=1)
+    loss = weights @ class_losses(target, after) / np.where(total > 0, total, np.nan)
     return {"loss": loss, **error_replicates(target, after, weights)}
 
 
