@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cvlab.compare_found import Compared
-from cvlab.compare_tests import Comparison, resamples_of
+from cvlab.compare_tests import Comparison, Pair, resamples_of
 from cvlab.compare_words import evidence, p_cell
-from cvlab.document import Block, Paragraph, Table
+from cvlab.document import Block, Paragraph, Picture, Pictures, Section, Table
 from cvlab.report_text import md
 
 READING = (
@@ -25,20 +27,24 @@ NOT_INDEPENDENT = (
 )
 
 
-def differences_blocks(found: Compared) -> list[Block]:
-    """Returns a table for each pair that is told of."""
+def differences_sections(found: Compared, pictures: Sequence[Picture]) -> list[Section]:
+    """Returns how to read differences and the picture of them, then a section with a table for each pair told of."""
     if not found.pairs:
         return []
-    blocks: list[Block] = [Paragraph(READING)]
-    for pair in found.told_pairs:
-        rows = [_difference_row(found, one) for one in pair.comparisons]
-        models = (pair.first, pair.second)
-        names = " against ".join(f"**{model.letter}** {md(model.title)}" for model in models)
-        head = ["metric", "test", *(model.letter for model in models), "difference", "95 % interval", "p (adjusted)"]
-        blocks += [Paragraph(names), Table(head, rows, text_columns=2)]
+    blocks: list[Block] = [Paragraph(READING), Paragraph(_about_bootstrap(found))]
     if any(entrant.kind == "run" for entrant in found.entrants):
         blocks.append(Paragraph(md(THESE_NETWORKS)))
-    return [*blocks, Paragraph(_about_bootstrap(found))]
+    if pictures:
+        blocks.append(Pictures(pictures))
+    return [Section("Differences", blocks), *(_pair_section(found, pair) for pair in found.told_pairs)]
+
+
+def _pair_section(found: Compared, pair: Pair) -> Section:
+    models = (pair.first, pair.second)
+    rows = [_difference_row(found, one) for one in pair.comparisons]
+    head = ["metric", "test", *(model.letter for model in models), "difference", "95 % interval", "p (adjusted)"]
+    heading = " against ".join(f"{model.letter} {md(model.title)}" for model in models)
+    return Section(heading, [Table(head, rows, text_columns=2)], level=3)
 
 
 def _difference_row(found: Compared, one: Comparison) -> list[str]:
