@@ -24,8 +24,8 @@ from cvlab.statistics.paired import bootstrap_difference, mcnemar
 from tests.compare_fixture import classification_run, ids_of, regression_run, segmentation_run, table_of, write_run
 
 
-def compared(*paths: Path, by: str | None = None, **settings: Any) -> Compared:
-    return compare_runs(Request(paths, None, "test", by, False, ["cvlab", "compare"], **settings), Console())
+def compared(*paths: Path, by: str | None = None) -> Compared:
+    return compare_runs(Request(paths, None, "test", by, False), Console())
 
 
 def of(found: Compared, key: str, pair: int = 0) -> Comparison:

@@ -34,6 +34,7 @@ TASKS = {
     "regression": "cvlab.compare_regression",
     "segmentation": "cvlab.compare_segmentation",
 }
+TEST = "test"
 PARENT = Path("comparisons")
 
 
@@ -47,7 +48,6 @@ class Request:
         split: Whose predictions.
         by: The key of the metric that ranks the models; None for the task's own.
         intersect: Whether to compare on the samples that all runs share, where they differ.
-        command: The command line.
     """
 
     paths: Sequence[Path]
@@ -55,7 +55,13 @@ class Request:
     split: str
     by: str | None
     intersect: bool
-    command: Sequence[str]
+
+    @property
+    def command(self) -> list[str]:
+        """The command line that asks for it, into a new folder."""
+        split = ["--split", self.split] if self.split != TEST else []
+        by = ["--by", self.by] if self.by is not None else []
+        return ["cvlab", "compare", *map(str, self.paths), *split, *by, *(["--intersect"] if self.intersect else [])]
 
 
 def compare(request: Request, console: Console) -> Path:

@@ -21,6 +21,7 @@ from cvlab.metrics.intervals import INTERVALS
 from cvlab.report_text import code, md
 
 LEADING = 3
+NO_BREAK = "\u00a0"
 REPETITIONS = "What each run of a model came to on its own test samples."
 
 
@@ -96,7 +97,7 @@ def _leaderboard(found: Compared) -> list[Block]:
             entrant.letter,
             md(entrant.title),
             *(value_text(found, entrant, metric) for metric in leading),
-            *costs_row(entrant),
+            *(cell.replace(" ", NO_BREAK) for cell in costs_row(entrant)),
         ]
         for entrant in found.entrants
     ]
