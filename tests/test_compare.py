@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from cvlab import compare_tests, plots
-from cvlab.compare import Request, compare, compare_runs
+from cvlab.compare import Request, compare, compare_runs, new_folder
 from cvlab.compare_document import document_of
 from cvlab.compare_words import p_cell, p_text
 from cvlab.console import Console
@@ -60,8 +60,10 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def printed(parent: Path) -> str:
-    """What the comparison of the three prints; it lies in `parent/out`."""
-    return run_compare(parent / "out", *(folder for folder in parent.iterdir()))
+    """What the comparison of the three prints; it lies in `parent/out`, which was there before and empty."""
+    folders = sorted(parent.iterdir())
+    (parent / "out").mkdir()
+    return run_compare(parent / "out", *folders)
 
 
 @pytest.fixture(scope="module")
@@ -234,21 +236,21 @@ def test_what_is_refused_leaves_nothing(tmp_path: Path) -> None:
     full.mkdir()
     (full / "x").touch()
     assert "is not an empty folder" in refused(tmp_path, vgg, alexnet, out=full)
-    (full / "x").unlink()
-    run_compare(full, vgg, alexnet)
-    assert (full / "compare.md").is_file()
 
 
-@pytest.mark.slow
-def test_a_folder_in_comparisons_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_in_comparisons_each_time_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    paths = [classification_run(tmp_path, name, 1.5, names=TWO).path for name in ("vgg", "alexnet")]
-    request = Request(paths, None, "test", None, False)
-    folders = [compare(request, Console()) for _ in range(2)]
-    assert len({*folders}) == 2
-    for folder in folders:
-        assert re.fullmatch(r"comparisons/\d{8}-\d{6}(-2)?", str(folder))
-        assert (folder / "compare.json").is_file()
+    folders = []
+    for number in range(2):
+        with new_folder(None) as (temporary, target):
+            (temporary / "compare.md").write_text(f"{number}")
+        folders.append(target)
+        assert re.fullmatch(r"comparisons/\d{8}-\d{6}(-2)?", str(target))
+        assert (target / "compare.md").read_text() == f"{number}"
+    assert folders[0] != folders[1]
+    with pytest.raises(ZeroDivisionError), new_folder(None):
+        raise ZeroDivisionError
+    assert {path.name for path in Path("comparisons").iterdir()} == {path.name for path in folders}
 
 
 @pytest.mark.slow

@@ -200,7 +200,7 @@ def _draw(found: Compared, folder: Path) -> list[Picture]:
 
 def _write(found: Compared, out: Path | None) -> Path:
     """Writes the folder of a comparison, whole or not at all."""
-    with _new_folder(out) as (temporary, target):
+    with new_folder(out) as (temporary, target):
         pictures = _draw(found, temporary)
         document = document_of(found, pictures)
         write_text(temporary / "compare.md", to_markdown(document))
@@ -215,7 +215,7 @@ def _check_empty(out: Path) -> None:
 
 
 @contextmanager
-def _new_folder(out: Path | None) -> Iterator[tuple[Path, Path]]:
+def new_folder(out: Path | None) -> Iterator[tuple[Path, Path]]:
     """Yields a temporary folder and what it becomes when the block ends well."""
     try:
         target = _stamped() if out is None else out
