@@ -84,9 +84,11 @@ def ids_of(samples: int, first: int = 0) -> list[str]:
     return [f"faces/{number:04d}.jpg" for number in range(first, first + samples)]
 
 
-def classification_run(parent: Path, name: str, skill: float, seed: int = 42, **settings: Any) -> RunFolder:
+def classification_run(
+    parent: Path, name: str, skill: float, seed: int = 42, names: Sequence[str] = NAMES, **settings: Any
+) -> RunFolder:
     """A run of a classification of 150 images, each a group of its own."""
-    table = table_of(skill, seed + len(name))
+    table = table_of(skill, seed + len(name), names=names)
     return write_run(parent / name / f"20250102-0304{seed:02d}", table, seed=seed, **settings)
 
 

@@ -170,8 +170,7 @@ def compare(
     from cvlab import compare
     from cvlab.console import Console
 
-    command = ["cvlab", *sys.argv[1:]]
-    compare.compare(compare.Request(run_dirs, out, split, by, intersect, command), Console())
+    compare.compare(compare.Request(run_dirs, out, split, by, intersect), Console())
 
 
 @app.command(hidden=True)

@@ -23,6 +23,7 @@ from cvlab.compare_warnings import warnings_of
 from cvlab.config_evaluate import Bootstrap
 from cvlab.console import Console
 from cvlab.document import Picture, to_markdown
+from cvlab.document_html import to_html
 from cvlab.errors import CompareError, did_you_mean, listing
 from cvlab.metrics.intervals import INTERVALS, with_intervals
 from cvlab.registry import load
@@ -33,6 +34,7 @@ TASKS = {
     "regression": "cvlab.compare_regression",
     "segmentation": "cvlab.compare_segmentation",
 }
+TEST = "test"
 PARENT = Path("comparisons")
 
 
@@ -46,7 +48,6 @@ class Request:
         split: Whose predictions.
         by: The key of the metric that ranks the models; None for the task's own.
         intersect: Whether to compare on the samples that all runs share, where they differ.
-        command: The command line.
     """
 
     paths: Sequence[Path]
@@ -54,7 +55,13 @@ class Request:
     split: str
     by: str | None
     intersect: bool
-    command: Sequence[str]
+
+    @property
+    def command(self) -> list[str]:
+        """The command line that asks for it, into a new folder."""
+        split = ["--split", self.split] if self.split != TEST else []
+        by = ["--by", self.by] if self.by is not None else []
+        return ["cvlab", "compare", *map(str, self.paths), *split, *by, *(["--intersect"] if self.intersect else [])]
 
 
 def compare(request: Request, console: Console) -> Path:
@@ -69,14 +76,20 @@ def compare(request: Request, console: Console) -> Path:
     """
     if request.out is not None:
         _check_empty(request.out)
-    found = _compared(request, console)
+    found = compare_runs(request, console)
     _say(found, console)
     folder = _write(found, request.out)
-    console.say(f"\nComparison: {folder / 'compare.md'}")
+    console.say(f"\nComparison: {folder / 'compare.html'}")
     return folder
 
 
-def _compared(request: Request, console: Console) -> Compared:
+def compare_runs(request: Request, console: Console) -> Compared:
+    """Reads, matches and tests the runs; writes nothing.
+
+    Raises:
+        CompareError: The runs cannot be compared.
+        RunFolderError: A run is missing, unfinished or damaged.
+    """
     candidates, left_out = find_candidates(request.paths)
     task = _task(candidates)
     read = read_entrants(candidates, task, request.split)
@@ -187,9 +200,11 @@ def _draw(found: Compared, folder: Path) -> list[Picture]:
 
 def _write(found: Compared, out: Path | None) -> Path:
     """Writes the folder of a comparison, whole or not at all."""
-    with _new_folder(out) as (temporary, target):
+    with new_folder(out) as (temporary, target):
         pictures = _draw(found, temporary)
-        write_text(temporary / "compare.md", to_markdown(document_of(found, pictures)))
+        document = document_of(found, pictures)
+        write_text(temporary / "compare.md", to_markdown(document))
+        write_text(temporary / "compare.html", to_html(document, temporary))
         write_json(temporary / "compare.json", json_of(found))
     return target
 
@@ -200,7 +215,7 @@ def _check_empty(out: Path) -> None:
 
 
 @contextmanager
-def _new_folder(out: Path | None) -> Iterator[tuple[Path, Path]]:
+def new_folder(out: Path | None) -> Iterator[tuple[Path, Path]]:
     """Yields a temporary folder and what it becomes when the block ends well."""
     try:
         target = _stamped() if out is None else out

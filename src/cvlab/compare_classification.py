@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +55,10 @@ def compared_task() -> ComparedClassification:
 class ComparedClassification:
     """A classification, as a comparison sees it."""
 
-    curves: ClassVar = {"val_loss": "loss", "val_accuracy": "accuracy"}
+    @property
+    def curves(self) -> Mapping[str, str]:
+        """What is watched on validation."""
+        return {"val_loss": "loss", "val_accuracy": "accuracy"}
 
     def show(self, value: float) -> str:
         """A value with three decimals."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cvlab.compare_found import Compared
-from cvlab.compare_tests import Comparison, resamples_of
+from cvlab.compare_tests import Comparison, Pair, resamples_of
 from cvlab.compare_words import evidence, p_cell
-from cvlab.document import Block, Paragraph, Table
+from cvlab.document import Block, Paragraph, Picture, Pictures, Section, Table
 from cvlab.report_text import md
 
 READING = (
-    "Each difference is the value of the first model less that of the second, with its 95 % interval. p is adjusted "
-    "for the number of pairs (Holm), metric by metric; it is not adjusted for looking at several metrics. Below 0.05 "
-    "it counts as evidence and stands in bold. The intervals are not adjusted."
+    "Each difference is the value of the first model less that of the second; in brackets its 95 % interval. p is "
+    "adjusted for the number of pairs (Holm), metric by metric; it is not adjusted for looking at several metrics. "
+    "Below 0.05 it counts as evidence and stands in bold. The intervals are not adjusted."
 )
 THESE_NETWORKS = (
     "Tests of single runs are about these trained networks on images like these. How much a result would change if a "
@@ -25,20 +27,24 @@ NOT_INDEPENDENT = (
 )
 
 
-def differences_blocks(found: Compared) -> list[Block]:
-    """Returns a table for each pair that is told of."""
+def differences_sections(found: Compared, pictures: Sequence[Picture]) -> list[Section]:
+    """Returns how to read differences and the picture of them, then a section with a table for each pair told of."""
     if not found.pairs:
         return []
-    blocks: list[Block] = [Paragraph(READING)]
-    for pair in found.told_pairs:
-        rows = [_difference_row(found, one) for one in pair.comparisons]
-        models = (pair.first, pair.second)
-        names = " against ".join(f"**{model.letter}** {md(model.title)}" for model in models)
-        head = ["metric", "test", *(model.letter for model in models), "difference", "95 % interval", "p (adjusted)"]
-        blocks += [Paragraph(names), Table(head, rows, text_columns=2)]
+    blocks: list[Block] = [Paragraph(READING), Paragraph(_about_bootstrap(found))]
     if any(entrant.kind == "run" for entrant in found.entrants):
         blocks.append(Paragraph(md(THESE_NETWORKS)))
-    return [*blocks, Paragraph(_about_bootstrap(found))]
+    if pictures:
+        blocks.append(Pictures(pictures))
+    return [Section("Differences", blocks), *(_pair_section(found, pair) for pair in found.told_pairs)]
+
+
+def _pair_section(found: Compared, pair: Pair) -> Section:
+    models = (pair.first, pair.second)
+    rows = [_difference_row(found, one) for one in pair.comparisons]
+    head = ["metric", "test", *(model.letter for model in models), "difference", "p (adjusted)"]
+    heading = " against ".join(f"{model.letter} {md(model.title)}" for model in models)
+    return Section(heading, [Table(head, rows, text_columns=2)], level=3)
 
 
 def _difference_row(found: Compared, one: Comparison) -> list[str]:
@@ -47,10 +53,10 @@ def _difference_row(found: Compared, one: Comparison) -> list[str]:
     label = md(one.metric.label) + (" (lower is better)" if one.metric.lower_is_better else "")
     tested = md("; ".join(text for text in (one.test, one.reason) if text))
     if one.difference is None:
-        return [label, tested, *values, "", "", ""]
-    interval = "" if one.low is None or one.high is None else f"{show(one.low)} to {show(one.high)}"
+        return [label, tested, *values, "", ""]
+    interval = "" if one.low is None or one.high is None else f" ({show(one.low)} to {show(one.high)})"
     p = md(p_cell(one.p_holm))
-    return [label, tested, *values, show(one.difference), interval, f"**{p}**" if evidence(one) else p]
+    return [label, tested, *values, f"{show(one.difference)}{interval}", f"**{p}**" if evidence(one) else p]
 
 
 def _about_bootstrap(found: Compared) -> str:

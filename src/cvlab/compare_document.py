@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import fmean, stdev
 
 from cvlab.compare_config import differences
 from cvlab.compare_costs import machines_differ
-from cvlab.compare_differences import differences_blocks, other_tests_blocks
+from cvlab.compare_differences import differences_sections, other_tests_blocks
+from cvlab.compare_entrants import Entrant
 from cvlab.compare_expected import expected_blocks, meanings_blocks
+from cvlab.compare_figures import DIFFERENCES
 from cvlab.compare_found import SYNTHETIC, Compared, costs_row, value_text
 from cvlab.compare_words import images_of
 from cvlab.document import Alert, Block, Bullets, Code, Document, Paragraph, Picture, Pictures, Section, Table
@@ -18,30 +21,37 @@ from cvlab.metrics.intervals import INTERVALS
 from cvlab.report_text import code, md
 
 LEADING = 3
+NO_BREAK = "\u00a0"
+REPETITIONS = "What each run of a model came to on its own test samples."
 
 
 def document_of(found: Compared, pictures: Sequence[Picture]) -> Document:
     """Returns the document of a comparison with the pictures that were drawn."""
-    sections: dict[str, list[Block]] = {
-        "In words": _in_words(found),
-        "Leaderboard": _leaderboard(found),
-        "All metrics": _all_metrics(found),
-        "Repetitions": _repetitions(found),
-        "Published figures": expected_blocks(found),
-        "Differences": differences_blocks(found),
-        "Other tests of the same differences": other_tests_blocks(found),
-        "Pictures": [Pictures(pictures)] if pictures else [],
-        "What the numbers mean": meanings_blocks(found, str(found.entrants[0].records[0].task["name"])),
-        "What differs in the configurations": _configurations(found),
-        "What differs in devices and versions": _machines(found),
-        "What was compared": _runs(found),
-        "Repeat this comparison": [Code(shlex.join(found.command), "sh")],
-    }
-    title = f"Comparison: {', '.join(md(entrant.name) for entrant in found.entrants[:LEADING])}"
-    title += f" and {len(found.entrants) - LEADING} more" if len(found.entrants) > LEADING else ""
-    if all(found.synthetic):
-        title = f"{SYNTHETIC}: {title}"
-    return Document(title, _opening(found), [Section(name, blocks) for name, blocks in sections.items() if blocks])
+    of_differences = [picture for picture in pictures if Path(picture.path).stem == DIFFERENCES]
+    others = [picture for picture in pictures if picture not in of_differences]
+    task = str(found.entrants[0].records[0].task["name"])
+    sections = [
+        Section("In words", _in_words(found)),
+        Section("Leaderboard", _leaderboard(found)),
+        Section("All metrics", _all_metrics(found)),
+        *_repetitions(found),
+        Section("Published figures", expected_blocks(found)),
+        Section("Curves", [Pictures(others)] if others else []),
+        *differences_sections(found, of_differences),
+        Section("Other tests of the same differences", other_tests_blocks(found)),
+        Section("What differs in the configurations", _configurations(found)),
+        Section("What differs in devices and versions", _machines(found)),
+        Section("What the numbers mean", meanings_blocks(found, task)),
+        Section("What was compared", _runs(found)),
+        Section("Repeat this comparison", [Code(shlex.join(found.command), "sh")]),
+    ]
+    return Document(_title(found), _opening(found), [section for section in sections if section.blocks])
+
+
+def _title(found: Compared) -> str:
+    names = ", ".join(md(entrant.name) for entrant in found.entrants[:LEADING])
+    more = f" and {len(found.entrants) - LEADING} more" if len(found.entrants) > LEADING else ""
+    return f"{f'{SYNTHETIC}: ' if all(found.synthetic) else ''}Comparison: {names}{more}"
 
 
 def _opening(found: Compared) -> list[Block]:
@@ -87,7 +97,7 @@ def _leaderboard(found: Compared) -> list[Block]:
             entrant.letter,
             md(entrant.title),
             *(value_text(found, entrant, metric) for metric in leading),
-            *costs_row(entrant),
+            *(cell.replace(" ", NO_BREAK) for cell in costs_row(entrant)),
         ]
         for entrant in found.entrants
     ]
@@ -116,20 +126,22 @@ def _all_metrics(found: Compared) -> list[Block]:
     return [Table(["metric", *(entrant.letter for entrant in found.entrants)], rows)] if rows else []
 
 
-def _repetitions(found: Compared) -> list[Block]:
-    blocks: list[Block] = []
-    for entrant in found.entrants:
-        if len(entrant.parts) < 2:
-            continue
-        rows = []
-        for metric in found.metrics:
-            values = entrant.values_of_parts(metric.path)
-            if len(values) > 1 and metric.path[0] not in ("per_class", "per_target"):
-                numbers = (fmean(values), stdev(values), min(values), max(values))
-                rows.append([md(metric.label), *map(found.task.show, numbers), f"{len(values)}"])
-        head = ["metric", "mean", "standard deviation", "min", "max", "runs"]
-        blocks += [Paragraph(f"**{entrant.letter}**  {md(entrant.title)}"), Table(head, rows)]
-    return blocks
+def _repetitions(found: Compared) -> list[Section]:
+    several = [entrant for entrant in found.entrants if len(entrant.parts) > 1]
+    parts = [
+        Section(f"{entrant.letter} {md(entrant.title)}", [_runs_table(found, entrant)], level=3) for entrant in several
+    ]
+    return [Section("Repetitions", [Paragraph(REPETITIONS)]), *parts] if several else []
+
+
+def _runs_table(found: Compared, entrant: Entrant) -> Table:
+    rows = []
+    for metric in found.metrics:
+        values = entrant.values_of_parts(metric.path)
+        if len(values) > 1 and metric.path[0] not in ("per_class", "per_target"):
+            numbers = (fmean(values), stdev(values), min(values), max(values))
+            rows.append([md(metric.label), *map(found.task.show, numbers), f"{len(values)}"])
+    return Table(["metric", "mean", "standard deviation", "min", "max", "runs"], rows)
 
 
 def _configurations(found: Compared) -> list[Block]:

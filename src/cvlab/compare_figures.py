@@ -36,6 +36,7 @@ from cvlab.plots_compare import (
 )
 from cvlab.report_text import md
 
+DIFFERENCES = "differences"
 MOST_PANELS = 12
 MOST_MATRICES = 9
 MOST_BARS = 28
@@ -80,7 +81,11 @@ class Drawer:
             curves_of_models(models, label=label, ax=ax)
         model_legend(self.names, figure)
         what = " and ".join(shown.values())
-        return [self._saved(figure, "learning_curves", f"{what} on validation by epoch")]
+        return [
+            self._saved(
+                figure, "learning_curves", f"{what} on validation by epoch", self._alt(f"Line charts of {what}")
+            )
+        ]
 
     def differences(self, pairs: Sequence[Pair], metric: Metric) -> list[Picture]:
         """Draws the difference of every pair in the metric that ranks the models."""
@@ -101,10 +106,11 @@ class Drawer:
             return []
         unit = ", points" if scale == 100 else ""
         label = f"{metric.label}{unit} (above 0: the first is higher)"
+        alt = f"A point and an interval for each of {counted(len(bars), 'pair')}, beside a line at 0."
         figure, ax = new_figure(*differences_size(len(bars)), synthetic=self.synthetic)
         differences(bars, label=label, ax=ax)
         model_legend(self.names, figure, coloured=False)
-        return [self._saved(figure, "differences", f"differences in {md(metric.label)}; grey: no evidence of one")]
+        return [self._saved(figure, DIFFERENCES, f"differences in {md(metric.label)}; grey: no evidence of one", alt)]
 
     def of_classes(self, positive: str | None) -> list[Picture]:
         """Draws ROC and precision-recall curves of classes, and the confusion matrices."""
@@ -117,8 +123,8 @@ class Drawer:
         elif len(names) > MOST_PANELS:
             shown = sorted(np.argsort(-support, kind="stable")[:MOST_PANELS].tolist())
         some = f", the {MOST_PANELS} largest of {len(names)} classes" if len(names) > MOST_PANELS else ""
-        roc = self._panels("roc", "roc_auc", shown, f"ROC curves, one class against the rest{some}; beside: the areas")
-        caption = f"precision-recall curves{some}; beside: average precision, dotted: chance"
+        roc = self._panels("roc", "roc_auc", shown, f"ROC curves, one class against the rest{some}")
+        caption = f"precision-recall curves{some}; dotted: chance"
         return [*roc, *self._panels("precision_recall", "average_precision", shown, caption), *self._matrices(names)]
 
     def _panels(self, stem: str, metric: str, classes: Sequence[int], caption: str) -> list[Picture]:
@@ -131,7 +137,8 @@ class Drawer:
             areas = [self._area(*pair) for pair in zip(self.entrants, values, strict=True)]
             draw(models, areas, title=names[index], ax=ax)
         model_legend(self.names, figure)
-        return [self._saved(figure, stem, f"{caption} ({md(self.split)})")]
+        alt = self._alt(f"Curves of {counted(len(classes), 'class', 'classes')}, a panel each, with the areas above")
+        return [self._saved(figure, stem, f"{caption} ({md(self.split)})", alt)]
 
     def _area(self, entrant: Entrant, value: float | None) -> str:
         return f"{entrant.letter} {'undefined' if value is None else self.show(value)}"
@@ -147,9 +154,9 @@ class Drawer:
                 np.asarray(counts), class_names, rates=True, split=self.split, ax=ax, title=_titled(entrant)
             )
         some = f", the first {MOST_MATRICES} models" if len(self.entrants) > MOST_MATRICES else ""
-        return [
-            self._saved(figure, "confusion", f"confusion matrices, share of the true class{some} ({md(self.split)})")
-        ]
+        caption = f"confusion matrices, share of the true class{some} ({md(self.split)})"
+        alt = f"{counted(len(shown), 'matrix', 'matrices')} side by side: rows are the truth, columns the predictions."
+        return [self._saved(figure, "confusion", caption, alt)]
 
     def of_masks(self, *, grouped: bool) -> list[Picture]:
         """Draws the Dice of each group, or of each image where there are no groups."""
@@ -160,12 +167,16 @@ class Drawer:
         unit = "group" if grouped else "image"
         dice_of_units(units, models, label=f"Dice of each {unit} ({self.split})", ax=ax)
         model_legend(self.names, figure)
-        return [self._saved(figure, "dice", f"Dice of each of {counted(len(units), unit)} ({md(self.split)})")]
+        caption = f"Dice of each of {counted(len(units), unit)} ({md(self.split)})"
+        return [self._saved(figure, "dice", caption, self._alt(f"A row for each {unit}, with points"))]
 
-    def _saved(self, figure: Figure, stem: str, caption: str) -> Picture:
+    def _alt(self, what: str) -> str:
+        return f"{what}, for each of {counted(len(self.entrants), 'model')} in a colour of its own."
+
+    def _saved(self, figure: Figure, stem: str, caption: str, alt: str) -> Picture:
         path = self.folder / "plots" / f"{stem}.png"
         save_figure(figure, path)
-        return Picture(f"plots/{stem}.png", caption)
+        return Picture(f"plots/{stem}.png", caption, alt)
 
 
 def _titled(entrant: Entrant) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,10 @@ def compared_task() -> ComparedRegression:
 class ComparedRegression:
     """A regression, as a comparison sees it."""
 
-    curves: ClassVar = {"val_loss": "loss", "val_rmse": "RMSE", "val_ccc": "CCC"}
+    @property
+    def curves(self) -> Mapping[str, str]:
+        """What is watched on validation."""
+        return {"val_loss": "loss", "val_rmse": "RMSE", "val_ccc": "CCC"}
 
     def show(self, value: float) -> str:
         """A value with three decimals, or with three digits where those hide it."""

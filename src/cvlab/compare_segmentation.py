@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +51,10 @@ def compared_task() -> ComparedSegmentation:
 class ComparedSegmentation:
     """A segmentation, as a comparison sees it."""
 
-    curves: ClassVar = {"val_loss": "loss", "val_dice": "Dice"}
+    @property
+    def curves(self) -> Mapping[str, str]:
+        """What is watched on validation."""
+        return {"val_loss": "loss", "val_dice": "Dice"}
 
     def show(self, value: float) -> str:
         """A value with three decimals."""

@@ -81,13 +81,11 @@ class Canvas(Protocol):
 
 
 class ComparedTask(Protocol):
-    """What a comparison asks of a task.
+    """What a comparison asks of a task."""
 
-    Attributes:
-        curves: What each key of an epoch is called, whose values on validation are drawn.
-    """
-
-    curves: Mapping[str, str]
+    @property
+    def curves(self) -> Mapping[str, str]:
+        """What each key of an epoch is called, whose values on validation are drawn."""
 
     def show(self, value: float) -> str:
         """A value of a metric as it is written."""

@@ -85,7 +85,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class _Drawn:
+class Drawn:
     """A result on all resamples: every metric (B,), and what there was to resample."""
 
     result: Result
@@ -109,7 +109,7 @@ def compare_pairs(
         task: Their task.
         advance: Is told how many resamples of a run are done; there are `resamples_of` of each.
     """
-    drawn = _draw(entrants, samples, metrics, task, advance)
+    drawn = draw(entrants, samples, metrics, task, advance)
     pairs = []
     for (one, first), (other, second) in combinations(enumerate(entrants), 2):
         compared = [_compare(metric, (first, drawn[one]), (second, drawn[other]), samples, task) for metric in metrics]
@@ -123,13 +123,13 @@ def resamples_of(entrants: Sequence[Entrant]) -> int:
     return max(RESAMPLES, RESAMPLES_A_PAIR * pairs)
 
 
-def _draw(
+def draw(
     entrants: Sequence[Entrant],
     samples: Samples,
     metrics: Sequence[Metric],
     task: ComparedTask,
-    advance: Callable[[int], None],
-) -> list[list[_Drawn]]:
+    advance: Callable[[int], None] = lambda count: None,
+) -> list[list[Drawn]]:
     """Computes every metric of every result on the same resamples."""
     if len(entrants) < 2:
         return [[] for _ in entrants]
@@ -151,7 +151,7 @@ def _draw(
                 advance(len(weights))
     return [
         [
-            _Drawn(result, offer, {path: np.concatenate(values) for path, values in found.items()})
+            Drawn(result, offer, {path: np.concatenate(values) for path, values in found.items()})
             for result, offer, found in zip(entrant.results, of_entrant, collected, strict=True)
         ]
         for entrant, of_entrant, collected in zip(entrants, offers, parts, strict=True)
@@ -173,8 +173,8 @@ def _strata(
 
 def _compare(
     metric: Metric,
-    first: tuple[Entrant, Sequence[_Drawn]],
-    second: tuple[Entrant, Sequence[_Drawn]],
+    first: tuple[Entrant, Sequence[Drawn]],
+    second: tuple[Entrant, Sequence[Drawn]],
     samples: Samples,
     task: ComparedTask,
 ) -> Comparison:
@@ -200,8 +200,8 @@ def _compare(
 
 def _bootstrap(
     found: Comparison,
-    first: tuple[Entrant, Sequence[_Drawn]],
-    second: tuple[Entrant, Sequence[_Drawn]],
+    first: tuple[Entrant, Sequence[Drawn]],
+    second: tuple[Entrant, Sequence[Drawn]],
     samples: Samples,
 ) -> tuple[PairedDifference | None, str]:
     """The paired bootstrap of a difference; or why there is none."""
@@ -222,7 +222,7 @@ def _bootstrap(
     return bootstrap_difference(found.difference, defined, groups=groups), ""
 
 
-def _deciding(drawn: _Drawn, path: Path, samples: Samples) -> int:
+def _deciding(drawn: Drawn, path: Path, samples: Samples) -> int:
     """How many groups a metric rests on: those of the class in question, where it is about one."""
     group, offer = samples.group[samples.rows(drawn.result)], drawn.resampling
     if path in offer.proportions:

@@ -145,9 +145,12 @@ def _interval(told: _Told, show: Show) -> str:
 
 def _others(pair: Pair) -> list[str]:
     """Which metrics beside the first two differ, and in whose favour; single classes are left to the tables."""
-    better: dict[str, list[str]] = {}
+    better: dict[tuple[str, str], list[str]] = {}
     for found in pair.comparisons[2:]:
         if evidence(found) and found.difference and found.metric.path[0] not in ("per_class", "per_target"):
-            better.setdefault(_Told.of(pair, found).better, []).append(found.metric.label)
-    said = "; ".join(f"{name} is better in {', '.join(labels)}" for name, labels in better.items())
-    return [f"Other metrics with evidence of a difference: {said}."] if said else []
+            told = _Told.of(pair, found)
+            better.setdefault((told.better, told.worse), []).append(found.metric.label)
+    return [
+        f"There is also evidence that {name} is better than {worse} in {', '.join(labels)}."
+        for (name, worse), labels in better.items()
+    ]
