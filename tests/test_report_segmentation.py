@@ -243,6 +243,7 @@ def test_a_given_threshold_off_the_grid_and_none_at_all(small: RunFolder) -> Non
     assert not any("over thresholds" in picture.caption for picture in report.pictures)
 
 
+@pytest.mark.slow
 def test_images_that_are_groups_of_their_own_have_no_volumes(small: RunFolder) -> None:
     for split in SKILLS:
         path = small.predictions(split)
@@ -275,8 +276,8 @@ def test_groups_are_called_what_the_source_calls_them(small: RunFolder) -> None:
     assert not any("group" in text for text in words)
 
 
-def test_volumes_without_any_true_pixel_are_named(small: RunFolder) -> None:
-    assert not any("without any true pixel" in text for text in markdown(build(read_record(small)).sections["Results"]))
+def test_volumes_without_any_true_pixel_are_named(small: RunFolder, report: TaskReport) -> None:
+    assert not any("without any true pixel" in text for text in markdown(report.sections["Results"]))
     counter = MaskCounter(read_json(small.operating_point)["threshold"])
     for patient in ("A", "B"):
         truth = np.zeros((2, 4, 4))
@@ -287,6 +288,7 @@ def test_volumes_without_any_true_pixel_are_named(small: RunFolder) -> None:
     assert said.startswith("- test: 1 group without any true pixel; such a volume counts as 1")
 
 
+@pytest.mark.slow
 def test_an_earlier_stage_has_its_results_and_curves(run: RunFolder) -> None:
     blocks = stage_results(read_record(run), "train")
     found = cells(blocks)
