@@ -154,7 +154,7 @@ def test_a_pixel_at_the_threshold_is_predicted_and_one_just_below_is_not() -> No
         assert not predicted_masks(np.array([np.float32(0.7)], dtype=kind), 0.7).any()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(batch=batches())
 def test_every_score_equals_scikit_learn(batch: tuple[NDArray[np.float32], NDArray[np.uint8]]) -> None:
     probabilities, truth = batch

@@ -147,6 +147,7 @@ def test_any_scale_is_drawn(scale: float) -> None:
         figure.draw_without_rendering()
 
 
+@pytest.mark.slow
 def test_hostile_target_names_are_drawn_as_they_are(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     truth, predicted = (values[:, 0] for values in affect(20))
     for name in HOSTILE[:4]:

@@ -180,6 +180,7 @@ def test_rows_of_another_length_are_refused() -> None:
             tile_rows(rows, titles, columns, title="t", synthetic=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("samples", [1, 30])
 def test_every_figure_is_drawn_and_synthetic_data_are_marked(samples: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)

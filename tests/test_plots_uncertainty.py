@@ -129,6 +129,7 @@ def test_shares_of_right_and_of_wrong_predictions_each_sum_to_one(right: np.ndar
     assert sum("none" in text for text in legend(ax)) == 2 - len(drawn)
 
 
+@pytest.mark.slow
 def test_the_section_of_classes_shows_the_network_as_trained_beside_the_passes(tmp_path: Path) -> None:
     run = classified(tmp_path, synthetic=True)
     report = write_report(run).read_text()
@@ -147,6 +148,7 @@ def test_the_section_of_classes_shows_the_network_as_trained_beside_the_passes(t
         assert (run.plots / f"{name}.png").is_file()
 
 
+@pytest.mark.slow
 def test_the_section_of_numbers_has_a_row_a_target_and_says_what_was_scaled(tmp_path: Path) -> None:
     run = measured(tmp_path)
     report = write_report(run).read_text()

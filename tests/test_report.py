@@ -137,6 +137,7 @@ def test_report_says_what_was_run_and_how_to_repeat_it(run: RunFolder) -> None:
     assert "| conv_1 | Conv2D | 64 x 64 x 32 | trained | 896 |" in report
 
 
+@pytest.mark.slow
 def test_the_same_files_give_the_same_bytes(run: RunFolder, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in [run.report, run.report_page, *run.plots.iterdir()]}
     write_report(run)
@@ -159,6 +160,7 @@ def test_what_must_not_be_overlooked_stands_first(small: RunFolder) -> None:
         assert alert_pixels > 100, plot.name
 
 
+@pytest.mark.slow
 def test_without_test_the_report_shows_val_and_says_so(small: RunFolder) -> None:
     small.predictions("test").unlink()
     report = write_report(small).read_text()
@@ -167,6 +169,7 @@ def test_without_test_the_report_shows_val_and_says_so(small: RunFolder) -> None
     assert "![ROC curves (val)](plots/roc.png)" in report
 
 
+@pytest.mark.slow
 def test_other_data_that_were_evaluated_stand_beside_test(small: RunFolder) -> None:
     small.predictions("val").unlink()
     small.history.unlink()
@@ -192,6 +195,7 @@ def test_without_predictions_it_says_what_to_run_first(small: RunFolder) -> None
     assert not small.report.exists()
 
 
+@pytest.mark.slow
 def test_undefined_values_are_called_undefined_with_the_reason(small: RunFolder) -> None:
     scores = np.tile([0.9, 0.1], (4, 1))
     write_predictions(small.predictions("test"), np.zeros(4, dtype=np.int64), scores, ("no", "yes"))

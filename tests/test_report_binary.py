@@ -109,6 +109,7 @@ def test_of_two_classes_the_curves_are_those_of_the_positive_one(reported: RunFo
     assert not POINT_PLOTS & {path.name for path in reported.plots.iterdir()}
 
 
+@pytest.mark.slow
 def test_one_of_several_classes_against_the_rest(tmp_path: Path) -> None:
     run = with_point(fake_run(tmp_path, samples=400, stages=("train",)), positive_class="fear", threshold="f1")
     report = write_report(run).read_text()
@@ -121,6 +122,7 @@ def test_one_of_several_classes_against_the_rest(tmp_path: Path) -> None:
     assert "## Results by class (test)" in report
 
 
+@pytest.mark.slow
 def test_without_the_file_it_says_what_to_run(run: RunFolder) -> None:
     run.operating_point.unlink()
     report = write_report(run).read_text()
@@ -138,6 +140,7 @@ def test_a_point_of_other_predictions_is_refused(run: RunFolder) -> None:
         write_report(run)
 
 
+@pytest.mark.slow
 def test_without_test_it_is_about_val_and_other_data_stand_beside_it(run: RunFolder) -> None:
     run.predictions("test").unlink()
     scores = np.array([[0.9, 0.1], [0.2, 0.8]])
@@ -150,6 +153,7 @@ def test_without_test_it_is_about_val_and_other_data_stand_beside_it(run: RunFol
     assert "## Over thresholds (val)" in report
 
 
+@pytest.mark.slow
 def test_an_infinite_likelihood_ratio_says_so(run: RunFolder) -> None:
     scores = np.array([[0.9, 0.1], [0.0, 1.0]])
     write_predictions(run.predictions("test"), np.array([0, 1]), scores, ("healthy", "ill"))
@@ -159,6 +163,7 @@ def test_an_infinite_likelihood_ratio_says_so(run: RunFolder) -> None:
     assert found["negative likelihood ratio"] == ["0.000"]
 
 
+@pytest.mark.slow
 def test_pictures_of_telling_predictions_and_what_their_heat_maps_show(run: RunFolder) -> None:
     for name in ("confident_right", "near_threshold"):
         Image.new("RGB", (40, 30), "teal").save(run.pictures / f"{name}.png")
@@ -171,6 +176,7 @@ def test_pictures_of_telling_predictions_and_what_their_heat_maps_show(run: RunF
     assert "(`re_lu_9`, 8 x 8 places) saw what raises the logit of the predicted class" in part
 
 
+@pytest.mark.slow
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
     made = fake_run(tmp_path, names=("a|b", "<b>*"), samples=200, stages=("train",), synthetic=True)
     report = write_report(with_point(made, threshold="youden")).read_text()

@@ -249,6 +249,7 @@ def test_a_given_threshold_off_the_grid_and_none_at_all(small: RunFolder) -> Non
     assert not any("over thresholds" in picture.caption for picture in pictures(report))
 
 
+@pytest.mark.slow
 def test_images_that_are_groups_of_their_own_have_no_volumes(small: RunFolder) -> None:
     for split in SKILLS:
         path = small.predictions(split)
@@ -282,8 +283,8 @@ def test_groups_are_called_what_the_source_calls_them(small: RunFolder) -> None:
     assert [text for text in named if "group" in text] == []
 
 
-def test_volumes_without_any_true_pixel_are_named(small: RunFolder) -> None:
-    assert not any("without any true pixel" in text for text in markdown(build(read_record(small)).sections["Results"]))
+def test_volumes_without_any_true_pixel_are_named(small: RunFolder, report: TaskReport) -> None:
+    assert not any("without any true pixel" in text for text in markdown(report.sections["Results"]))
     counter = MaskCounter(read_json(small.operating_point)["threshold"])
     for patient in ("A", "B"):
         truth = np.zeros((2, 4, 4))
@@ -294,6 +295,7 @@ def test_volumes_without_any_true_pixel_are_named(small: RunFolder) -> None:
     assert said.startswith("- test: 1 group without any true pixel; such a volume counts as 1")
 
 
+@pytest.mark.slow
 def test_an_earlier_stage_has_its_results_and_curves(run: RunFolder) -> None:
     blocks = stage_results(read_record(run), "train")
     found = cells(blocks)
