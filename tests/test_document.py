@@ -25,8 +25,8 @@ from cvlab.document import (
         (Paragraph("a **b**"), "a **b**"),
         (Quote("a"), "> a"),
         (
-            Table(["a", "b", "c"], [["1", "2", "3"]], text_columns=2),
-            "| a | b | c |\n| --- | --- | ---: |\n| 1 | 2 | 3 |",
+            Table(["a", "b", "c"], [["1", "2", "3"]], text_columns=2, foot=[["4", "5", "6"]]),
+            "| a | b | c |\n| --- | --- | ---: |\n| 1 | 2 | 3 |\n| 4 | 5 | 6 |",
         ),
         (Bullets(["a_b", "<b>\nx", "*"]), "- a_b\n- \\<b\\>\\\\nx\n- \\*"),
         (Code("x\n```\ny\n", "yaml"), "````yaml\nx\n```\ny\n````"),
@@ -41,7 +41,7 @@ def test_every_block_as_markdown(block: Block, markdown: str) -> None:
     assert block_markdown(block) == markdown
 
 
-def test_a_document_as_markdown_leaves_empty_sections_out() -> None:
-    sections = [Section("one", [Paragraph("a"), Paragraph("b")]), Section("two", []), Section("three", [Quote("c")])]
+def test_a_document_as_markdown() -> None:
+    sections = [Section("one", [Paragraph("a"), Paragraph("b")]), Section("two", [Quote("c")], level=3)]
     text = to_markdown(Document("title", [Paragraph("first")], sections))
-    assert text == "# title\n\nfirst\n\n## one\n\na\n\nb\n\n## three\n\n> c\n"
+    assert text == "# title\n\nfirst\n\n## one\n\na\n\nb\n\n### two\n\n> c\n"

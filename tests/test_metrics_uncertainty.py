@@ -14,12 +14,12 @@ from scipy import stats
 from scipy.optimize import minimize_scalar
 
 from cvlab.errors import RunFolderError
+from cvlab.metrics.calibration import expected_calibration_error
 from cvlab.metrics.uncertainty import (
     LEVELS,
     calibration_error,
     class_losses,
     entropy,
-    expected_calibration_error,
     gaussian_losses,
     mask_losses,
     mean_cell,

@@ -186,7 +186,7 @@ def test_a_saved_figure_has_the_same_bytes_twice_and_no_date(tmp_path: Path) -> 
     assert len(digests) == 1
     with Image.open(path) as image:
         assert set(image.info) <= {"dpi"}
-        assert image.info["dpi"] == pytest.approx((150, 150), abs=0.1)
+        assert image.info["dpi"] == pytest.approx((200, 200), abs=0.1)
 
 
 def test_the_legend_never_covers_the_curves() -> None:

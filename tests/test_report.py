@@ -133,7 +133,8 @@ def test_report_says_what_was_run_and_how_to_repeat_it(run: RunFolder) -> None:
     assert "| data of stage tune | image_folder, `/data/emotion/tune`, `/data/more` |" in report
     assert "| python | 3.11.7 |\n| cvlab | 0.1.0 |" in report
     assert "| command | `cvlab train configs/vgg_emotion_tune.yaml` |" in report
-    assert "- Stage train: 1,600 images in 540 groups\n" in report
+    assert "- Stage train, tune: 1,600 images in 540 groups\n" in report
+    assert "| samples | 1,280 train, 160 val, 160 test (540 groups) |" in report
     assert "| top 2 accuracy | " in report
     assert "| training time | 5 min 50 s, 28 epochs |" in report
     assert "| seed | 42, deterministic |" in report
@@ -142,13 +143,13 @@ def test_report_says_what_was_run_and_how_to_repeat_it(run: RunFolder) -> None:
     assert f"cvlab train {run.path}/config.yaml" in report
     assert "- Stage train: WARNING: class contempt has 9 samples" in report
     assert "- Overfitting: " in report
-    assert "[model.json](model.json)" in report
+    assert "| conv_1 | Conv2D | 64 x 64 x 32 | trained | 896 |" in report
 
 
 def test_the_same_files_give_the_same_bytes(run: RunFolder, tmp_path: Path) -> None:
-    before = {path: path.read_bytes() for path in [run.report, *run.plots.iterdir()]}
+    before = {path: path.read_bytes() for path in [run.report, run.report_page, *run.plots.iterdir()]}
     write_report(run)
-    assert {path: path.read_bytes() for path in [run.report, *run.plots.iterdir()]} == before
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_what_must_not_be_overlooked_stands_first(small: RunFolder) -> None:
@@ -160,7 +161,7 @@ def test_what_must_not_be_overlooked_stands_first(small: RunFolder) -> None:
     assert "say nothing about real images" in note
     assert red.startswith('<p style="color:red"><b>LEAKAGE (data.allow_leakage is on): 2 findings;')
     assert "<li>group &lt;b&gt;x&lt;/b&gt;\\nin train and val</li>\n<li>image 2</li>" in red
-    assert state.startswith("**This run is not complete: failed (the loss is no number). Its numbers are those of")
+    assert state.startswith("> **This run is not complete: failed (the loss is no number). Its numbers are those of")
     for plot in small.plots.iterdir():
         with Image.open(plot) as image:
             alert_pixels = (np.asarray(image.convert("RGB")) == (0xB3, 0x26, 0x1E)).all(axis=2).sum()

@@ -169,7 +169,7 @@ def test_pictures_of_telling_predictions_and_what_their_heat_maps_show(run: RunF
         Image.new("RGB", (40, 30), "teal").save(run.pictures / f"{name}.png")
     report = write_report(run).read_text()
     part = report.split("\n## Predictions to look at\n")[1].split("\n## ")[0]
-    assert re.findall(r"\(samples/(\w+)\.png\)", part) == ["confident_right", "near_threshold"]
+    assert re.findall(r"\(samples/(\w+)\.png\)", part) == ["near_threshold", "confident_right"]
     assert "Grad-CAM" not in part
     write_json(run.heat_maps, {"layer": "re_lu_9", "size": [8, 8], "explains": "logit", "split": "test"})
     part = write_report(run).read_text().split("\n## Predictions to look at\n")[1].split("\n## ")[0]

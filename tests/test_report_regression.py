@@ -173,7 +173,7 @@ def plane(names: tuple[str, ...], target: list[list[float]]) -> list[Figure]:
 
 
 def test_the_plane_has_valence_across_whatever_the_order_and_case_of_the_targets() -> None:
-    ((stem, _, size, draw),) = plane(("Arousal", "age", "VALENCE"), [[0.1, 30, 0.9], [0.2, 40, -1.0]])
+    ((stem, _, size, draw, _),) = plane(("Arousal", "age", "VALENCE"), [[0.1, 30, 0.9], [0.2, 40, -1.0]])
     ax = draw(new_figure(*size, synthetic=False)[1])
     assert stem == "valence_arousal"
     np.testing.assert_array_equal(np.asarray(ax.collections[0].get_offsets()), np.array([[0.9, 0.1], [-1.0, 0.2]]))

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import f1_score, jaccard_score
 
-from cvlab.document import Block, block_markdown
+from cvlab.document import Block, Picture, Pictures, block_markdown
 from cvlab.errors import RunFolderError
 from cvlab.metrics.segmentation import choose, read_predictions, segmentation_metrics
 from cvlab.reading_segmentation import read_curves
@@ -54,6 +54,11 @@ def small(tmp_path: Path) -> RunFolder:
 
 def markdown(blocks: list[Block]) -> list[str]:
     return [*map(block_markdown, blocks)]
+
+
+def pictures(report: TaskReport) -> list[Picture]:
+    blocks = [block for blocks in report.sections.values() for block in blocks if isinstance(block, Pictures)]
+    return [*report.curves, *(picture for block in blocks for picture in block.pictures)]
 
 
 def cells(blocks: list[Block]) -> dict[str, list[str]]:
@@ -110,7 +115,8 @@ def test_the_threshold_is_the_chosen_one_and_stands_out(run: RunFolder, report: 
     assert f"at least **{point['threshold']:g}**" in said
     rule = f"by the rule `dice` (the largest Dice pooled over all pixels, {point['dice_pooled']:.3f} there)"
     assert f"chosen on 36 images of **val** {rule}" in said
-    (table,) = markdown(report.sections["Over thresholds (test)"])
+    table, picture = markdown(report.sections["Over thresholds (test)"])
+    assert picture == "![Dice over thresholds (test)](plots/dice_over_thresholds.png)"
     bold = [line for line in table.splitlines() if line.startswith("| **")]
     assert len(bold) == 1
     assert bold[0].startswith(f"| **{point['threshold']:.2f}** |")
@@ -150,8 +156,8 @@ def test_before_and_after_are_compared_at_one_threshold(run: RunFolder, report: 
 
 
 def test_figures_are_drawn_and_listed(run: RunFolder, report: TaskReport) -> None:
-    assert {Path(picture.path).name for picture in report.pictures} == PLOTS
-    for picture in report.pictures:
+    assert {Path(picture.path).name for picture in pictures(report)} == PLOTS
+    for picture in pictures(report):
         with Image.open(run.path / picture.path) as image:
             image.load()
 
@@ -207,7 +213,7 @@ def test_without_test_the_report_shows_val_and_says_so(small: RunFolder) -> None
     assert markdown(report.sections["Results"])[0].startswith("There is no test split")
     assert "Results by group (val)" in report.sections
     assert "Before and after each stage" not in {name for name, blocks in report.sections.items() if blocks}
-    assert {Path(picture.path).name for picture in report.pictures} == {name for name in PLOTS if "curve" not in name}
+    assert {Path(picture.path).name for picture in pictures(report)} == {name for name in PLOTS if "curve" not in name}
 
 
 def test_without_predictions_it_says_what_to_run_first(small: RunFolder) -> None:
@@ -242,7 +248,7 @@ def test_a_given_threshold_off_the_grid_and_none_at_all(small: RunFolder) -> Non
     small.operating_point.unlink()
     report = build(read_record(small))
     assert "There is no threshold yet; `cvlab evaluate" in markdown(report.sections["Mask threshold"])[0]
-    assert not any("over thresholds" in picture.caption for picture in report.pictures)
+    assert not any("over thresholds" in picture.caption for picture in pictures(report))
 
 
 def test_images_that_are_groups_of_their_own_have_no_volumes(small: RunFolder) -> None:
@@ -255,7 +261,7 @@ def test_images_that_are_groups_of_their_own_have_no_volumes(small: RunFolder) -
     assert markdown(report.sections["Results by group (test)"]) == [
         "Every image is a group of its own, so that there are no volumes."
     ]
-    assert not any("by group" in picture.caption for picture in report.pictures)
+    assert not any("by group" in picture.caption for picture in pictures(report))
 
 
 def test_an_earlier_stage_has_its_results_and_curves(run: RunFolder) -> None:
@@ -272,7 +278,7 @@ def test_the_structure_is_named_as_it_is(tmp_path: Path) -> None:
     run.history.write_text("")
     report = build(read_record(run))
     assert r"images with a\|b\_\*c\*" in markdown(report.sections["Results"])[0]
-    assert any(r"Dice of images with a\|b" in picture.caption for picture in report.pictures)
+    assert any(r"Dice of images with a\|b" in picture.caption for picture in pictures(report))
 
 
 @pytest.mark.slow

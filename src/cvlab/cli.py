@@ -145,8 +145,13 @@ def report(run_dir: Annotated[Path, typer.Argument(help="The run folder.")]) -> 
     from cvlab.run_folder import RunFolder
 
     parent = Parent.open(run_dir)
-    path = write_report(RunFolder.open(run_dir)) if parent is None else write_all_reports(parent)
-    typer.echo(f"Report: {path}")
+    if parent is None:
+        folder = RunFolder.open(run_dir)
+        write_report(folder)
+    else:
+        folder = parent.folder
+        write_all_reports(parent)
+    typer.echo(f"Report: {folder.report_page} (as Markdown: {folder.report.name})")
 
 
 @app.command(hidden=True)

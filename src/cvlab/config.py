@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from cvlab.config_evaluate import Bootstrap
+from cvlab.config_expected import ExpectedFigure
 from cvlab.config_split import SplitConfig
 from cvlab.config_training import StageTraining, TrainConfig
 from cvlab.config_values import (
@@ -207,6 +208,7 @@ class EvaluateConfig(Settings):
         top_k: How many of the highest scores may hold the truth.
         positive_class: What the binary table tells from the rest; null: the second of two classes, else no table.
         threshold: From which score on a sample is positive: a number, or a rule that chooses it on validation.
+        temperature: Whether a temperature that calibrates the scores is fitted on validation.
         dropout_injection: How the uncertainty of each prediction is found; null: it is not.
         bootstrap: How the intervals of the metrics are computed.
     """
@@ -214,12 +216,17 @@ class EvaluateConfig(Settings):
     top_k: Count = 3
     positive_class: str | None = None
     threshold: Threshold = 0.5
+    temperature: bool = False
     dropout_injection: DropoutInjection | None = None
     bootstrap: Bootstrap = Bootstrap()
 
 
 class Experiment(Settings):
-    """One experiment: one YAML file, resolved."""
+    """One experiment: one YAML file, resolved.
+
+    Attributes:
+        expected: Published figures, which the report sets beside the run's own.
+    """
 
     name: FileName
     seed: Seed = 42
@@ -230,5 +237,6 @@ class Experiment(Settings):
     train: TrainConfig = TrainConfig()
     stages: Annotated[list[StageConfig], Field(min_length=1)]
     evaluate: EvaluateConfig = EvaluateConfig()
+    expected: list[ExpectedFigure] = Field(default=[])
 
     _one_remedy = field_validator("data")(_balanced_once)

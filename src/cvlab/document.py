@@ -30,11 +30,19 @@ class Quote:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; the first `text_columns` of it are text, the others numbers."""
+    """A table.
+
+    Attributes:
+        head: The names of the columns; all empty where each row is a name and its value.
+        rows: The cells, as many a row as `head` has.
+        text_columns: So many columns from the left are text, the others numbers.
+        foot: Rows that stay last however the table is sorted, such as sums.
+    """
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     text_columns: int = 1
+    foot: Sequence[Sequence[str]] = ()
 
 
 @dataclass(frozen=True)
@@ -87,10 +95,19 @@ Block = Paragraph | Quote | Table | Bullets | Code | Alert | Pictures
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it."""
+    """A heading and what stands below it.
+
+    Attributes:
+        heading: Its text.
+        blocks: In order.
+        level: 2, or 3 for a part of the last section of level 2.
+        anchor: What links name it by; empty for that which Markdown viewers make of the heading.
+    """
 
     heading: str
     blocks: Sequence[Block]
+    level: int = 2
+    anchor: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,11 +126,10 @@ class Document:
 
 
 def to_markdown(document: Document) -> str:
-    """Returns the document as Markdown, without sections that hold nothing."""
+    """Returns the document as Markdown."""
     parts = [f"# {document.title}", *map(block_markdown, document.opening)]
     for section in document.sections:
-        if section.blocks:
-            parts += [f"## {section.heading}", *map(block_markdown, section.blocks)]
+        parts += [f"{'#' * section.level} {section.heading}", *map(block_markdown, section.blocks)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -140,7 +156,7 @@ def block_markdown(block: Block) -> str:
 
 def _table(table: Table) -> str:
     rule = [*["---"] * table.text_columns, *["---:"] * (len(table.head) - table.text_columns)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (table.head, rule, *table.rows))
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (table.head, rule, *table.rows, *table.foot))
 
 
 def _alert(title: str, items: Sequence[str]) -> str:

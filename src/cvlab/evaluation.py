@@ -20,6 +20,7 @@ from cvlab.errors import DataError, RunFolderError, counted, listing
 from cvlab.evaluation_pictures import PictureBook
 from cvlab.evaluation_uncertainty import UncertaintyStep, check_injection, without_injection
 from cvlab.initial import tasks_of
+from cvlab.metrics.operating_point import chosen_values, same_choice
 from cvlab.metrics.uncertainty import INJECTION
 from cvlab.other_data import open_other_data
 from cvlab.run_folder import Json, RunFolder, read_json, write_json, write_text
@@ -219,15 +220,15 @@ class Evaluator:
             self._predict_validation(model, self._samples(self.experiment.stages[-1]))
         point = self.task.operating_point(val, self.experiment.evaluate)
         stored: Json = read_json(path) if path.is_file() else {}
-        if point is not None and all(stored.get(key) == point.get(key) for key in ("rule", "positive_class")):
+        if point is not None and same_choice(stored, point):
             return without_injection(stored)
         kept = {key: value for key, value in stored.items() if key == INJECTION}
         if point is None and not kept:
             path.unlink(missing_ok=True)
             return None
         write_json(path, {**(point or {}), **kept})
-        if point is not None:
-            self.console.say(f"Operating point: threshold {point['threshold']:.4g}, kept in {path.name}")
+        for name, value in chosen_values(point).items():
+            self.console.say(f"Operating point: {name} {value}, kept in {path.name}")
         return point
 
     def _uncertainty(

@@ -17,6 +17,7 @@ from cvlab.data.samples import SampleTable, concatenate, samples_csv
 from cvlab.errors import counted
 from cvlab.evaluation import Evaluator
 from cvlab.evaluation_uncertainty import check_injection
+from cvlab.expected import check_expected
 from cvlab.initial import build_tasks, samples_before, starting_networks
 from cvlab.models.network import Network, describe_model, find_weights
 from cvlab.report import write_report
@@ -68,6 +69,7 @@ def train_new(experiment: Experiment, request: Request, *, make_folder: Callable
     before = samples_before(experiment)
     sources = load_sources(experiment)
     tasks = build_tasks(experiment, [source.labels for source in sources])
+    check_expected(experiment, [task.outputs for task in tasks])
     machine = _start_machine(experiment, request)
     find_weights(experiment.model, image_size=experiment.data.image_size)
     data = prepare(experiment, sources, request.console, before=before)
@@ -104,7 +106,7 @@ def resume(run: RunFolder, overrides: Sequence[str], request: Request) -> RunFol
         check_same_backend(run, machine.backend)
         training = TrainingRun(run, experiment, data, tasks, machine, console)
         if training.is_trained(state) and _is_done(run) and run.best.is_file():
-            console.say(f"Nothing to do: this run is finished ({state.ended}).\nReport: {run.report}")
+            console.say(f"Nothing to do: this run is finished ({state.ended}).\nReport: {run.report_page}")
             return run
         stage = experiment.stages[state.stage].name
         console.say(f"Resuming {run.path} after epoch {state.epoch}, step {state.batch} of stage '{stage}'")
@@ -217,7 +219,9 @@ def _print_end(run: RunFolder, experiment: Experiment, request: Request) -> None
     console, last = request.console, len(experiment.stages) - 1
     console.say()
     _print_results(run, experiment, console)
-    console.say(f"Report:      {run.report}\nBest model:  {run.best}\nPredictions: {run.predictions('test').parent}")
+    console.say(
+        f"Report:      {run.report_page}\nBest model:  {run.best}\nPredictions: {run.predictions('test').parent}"
+    )
     if not request.is_part:
         console.say(
             f"Next:        open the report, or train on: cvlab train --resume {run.path} stages.{last}.epochs=N"

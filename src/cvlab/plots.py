@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from cvlab.run_folder import atomic_path
 from cvlab.text import printable
 
-DPI = 150
+# Twice what a screen of 100 pixels an inch shows, for dense screens.
+DPI = 200
 INK, SOFT, FAINT, ALERT = "#1f2933", "#66727f", "#e3e7eb", "#b3261e"
 # Okabe and Ito 2008, told apart with any colour vision; its yellow, too pale for lines, is left out.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

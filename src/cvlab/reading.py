@@ -35,10 +35,15 @@ def read_curves(history: list[Epoch], metrics: dict[str, Metrics]) -> list[str]:
         history: The lines of metrics.jsonl, in order: one an epoch, stage by stage.
         metrics: `classification_metrics` of the best weights by split; any split may be missing.
     """
+    stages = stage_sentences(history, ("val_loss", "val_accuracy", "loss", "accuracy"))
+    fit = read_fit(metrics)
+    return [*stages, *([fit] if fit else []), *read_cautions(history, metrics)]
+
+
+def read_cautions(history: list[Epoch], metrics: dict[str, Metrics]) -> list[str]:
+    """Returns those of the findings that speak against the numbers, or say how to better them."""
     running = running_at_best(history, "accuracy")
     findings = [
-        *stage_sentences(history, ("val_loss", "val_accuracy", "loss", "accuracy")),
-        _accuracies(metrics),
         _overfitting(metrics),
         _biased_augmentation(metrics),
         _lagging_batchnorm(metrics, running),
@@ -57,7 +62,8 @@ def _noise(share: float, samples: int) -> float:
     return STANDARD_ERRORS * sqrt(share * (1 - share) / samples)
 
 
-def _accuracies(metrics: dict[str, Metrics]) -> str:
+def read_fit(metrics: dict[str, Metrics]) -> str:
+    """Returns the accuracy of the best weights by split, with the gap between training and validation."""
     values = {split: value for split in SPLITS if (value := _value(metrics, split)) is not None}
     shown = ", ".join(f"{SPLITS[split]} {value:.3f}" for split, value in values.items())
     if "train" not in values or "val" not in values:

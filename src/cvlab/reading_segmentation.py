@@ -40,7 +40,6 @@ def read_curves(history: list[Epoch], metrics: Mapping[str, Metrics], *, structu
         structure: What the masks show, such as `tumour`.
     """
     reported = next((split for split in ("test", "val") if split in metrics), None)
-    held_out = next((split for split in ("val", "test") if split in metrics), None)
     findings = stage_sentences(history, SHOWN)
     if reported is not None:
         values = metrics[reported]
@@ -49,7 +48,15 @@ def read_curves(history: list[Epoch], metrics: Mapping[str, Metrics], *, structu
             _accuracy(values, reported),
             _detection(values, reported, structure),
         ]
-    findings += [_splits(metrics), _overfitting(metrics), _biased_augmentation(metrics)]
+    fit = read_fit(metrics)
+    return [*findings, *([fit] if fit else []), *read_cautions(metrics, structure=structure)]
+
+
+def read_cautions(metrics: Mapping[str, Metrics], *, structure: str) -> list[str]:
+    """Returns those of the findings that speak against the numbers, or say how to better them."""
+    reported = next((split for split in ("test", "val") if split in metrics), None)
+    held_out = next((split for split in ("val", "test") if split in metrics), None)
+    findings = [_overfitting(metrics), _biased_augmentation(metrics)]
     if held_out is not None:
         findings.append(_not_better_than_nothing(metrics[held_out], held_out, structure))
     if reported is not None:
@@ -104,7 +111,8 @@ def _detection(m: Metrics, split: str, structure: str) -> str:
     return f"Detection by image on {SPLITS[split]}: {'; '.join(parts)}."
 
 
-def _splits(metrics: Mapping[str, Metrics]) -> str:
+def read_fit(metrics: Mapping[str, Metrics]) -> str:
+    """Returns the pooled Dice of the best weights by split."""
     known = {split: metrics[split] for split in SPLITS if split in metrics}
     shown = ", ".join(f"{SPLITS[split]} {_shown(values, 'dice_pooled')}" for split, values in known.items())
     return f"Dice of the best weights, pooled over all pixels: {shown}." if len(known) > 1 else ""

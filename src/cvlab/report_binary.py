@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cvlab.document import Block, Paragraph, Picture, Pictures, Table
+from cvlab.document import Block, Paragraph, Table
 from cvlab.errors import RunFolderError, counted
 from cvlab.metrics.binary import Counts, binary_metrics, over_thresholds
 from cvlab.metrics.classification_table import ClassificationPredictions
 from cvlab.metrics.operating_point import OperatingPoint, threshold_text
-from cvlab.metrics.uncertainty import INJECTION
 from cvlab.plots_binary import SIZE, Scored, precision_recall_with_point, roc_with_point
 from cvlab.report_parts import Figure
 from cvlab.report_record import RunRecord
@@ -52,11 +51,6 @@ RULES = {
 }
 BINARY = "binary"  # its key in metrics.json
 NO_RESULTS = ("train", "train-augmented")
-GALLERIES = {
-    "confident_right": "Most confident right predictions",
-    "confident_wrong": "Most confident wrong predictions",
-    "near_threshold": "Predictions nearest the threshold",
-}
 
 
 def read_point(record: RunRecord, predictions: Predictions) -> OperatingPoint | None:
@@ -68,10 +62,9 @@ def read_point(record: RunRecord, predictions: Predictions) -> OperatingPoint | 
     path = record.run.operating_point
     if not path.is_file():
         return None
-    value = read_json(path)
-    if isinstance(value, dict) and [*value] == [INJECTION]:
+    point = OperatingPoint.among(read_json(path))
+    if point is None:
         return None
-    point = OperatingPoint.from_json(value)
     for split, p in predictions.items():
         counts = Counts.at(*point.of(p), point.threshold)
         if split == point.split and any(point.values[name]["value"] != count for name, count in vars(counts).items()):
@@ -118,6 +111,19 @@ def binary_sections(
             Table(["metric", *map(md, cells)], rows),
         ],
         f"Over thresholds ({shown})": [_thresholds(_scored(predictions[shown], point), point.threshold)],
+    }
+
+
+def binary_headline(
+    point: OperatingPoint | None, metrics: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, str]]:
+    """Returns what the operating point adds to the summary: label, then the value by split; nothing without one."""
+    if point is None:
+        return {}
+    at = f"{md(point.positive_class)} at threshold {threshold_text(point.threshold)}"
+    return {
+        f"{name} for {at}": {split: _number(of_split[BINARY][name]) for split, of_split in metrics.items()}
+        for name in ("sensitivity", "specificity")
     }
 
 
@@ -186,12 +192,14 @@ def binary_figures(point: OperatingPoint | None, predictions: Predictions, shown
             "ROC curve with the operating point",
             SIZE,
             lambda ax: roc_with_point(scored, **settings, ax=ax),
+            "ROC curve: sensitivity over the rate of false alarms, with the operating point marked on it.",
         ),
         Figure(
             f"precision_recall{suffix}",
             "precision-recall curve with the operating point",
             SIZE,
             lambda ax: precision_recall_with_point(scored, **settings, ax=ax),
+            "Precision over recall, with the operating point marked on the curve.",
         ),
     ]
 
@@ -199,29 +207,3 @@ def binary_figures(point: OperatingPoint | None, predictions: Predictions, shown
 def _scored(p: ClassificationPredictions, point: OperatingPoint) -> Scored:
     positive, score = point.of(p)
     return Scored(positive, score, binary_metrics(positive, score, threshold=point.threshold))
-
-
-def gallery_section(record: RunRecord) -> list[Block]:
-    """Returns the pictures of telling predictions that evaluation drew, and what their heat maps show."""
-    run = record.run
-    found = {name: caption for name, caption in GALLERIES.items() if (run.pictures / f"{name}.png").is_file()}
-    if not found:
-        return []
-    pictures = [Picture(f"{run.pictures.name}/{name}.png", caption) for name, caption in found.items()]
-    return [*_about_heat_maps(record), Pictures(pictures)]
-
-
-def _about_heat_maps(record: RunRecord) -> list[Block]:
-    if not record.run.heat_maps.is_file():
-        return []
-    where = read_json(record.run.heat_maps)
-    rows, columns = where["size"]
-    return [
-        Paragraph(
-            "Beside each image stands its heat map (Grad-CAM, Selvaraju et al. 2017): bright is where the last "
-            f"convolution ({code(where['layer'])}, {rows} x {columns} places) saw what raises the "
-            f"{md(where['explains'])} of the predicted class, scaled to the strongest place of each image; where no "
-            "place is bright, nothing raises it. A heat map shows where the network looked, not whether it was right "
-            "to."
-        )
-    ]

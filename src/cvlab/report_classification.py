@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from cvlab.document import Block, Bullets, Code, Paragraph, Table
+from cvlab.metrics.calibration import CALIBRATION
 from cvlab.metrics.classification import (
     ClassificationPredictions,
     classification_metrics,
@@ -23,21 +25,22 @@ from cvlab.plots_classification import (
     precision_recall_curves,
     roc_curves,
 )
-from cvlab.reading import read_curves
+from cvlab.reading import read_cautions, read_curves, read_fit
 from cvlab.reading_stages import SPLITS
-from cvlab.report_binary import BINARY, binary_cells, binary_figures, binary_sections, gallery_section, read_point
+from cvlab.report_binary import BINARY, binary_cells, binary_figures, binary_headline, binary_sections, read_point
+from cvlab.report_gallery import gallery_section
 from cvlab.report_intervals import about_intervals, with_stored_intervals
 from cvlab.report_parts import (
     Figure,
     changes_by_stage,
     draw_curves,
-    draw_figures,
+    draw_named,
     picture_blocks,
     read_after,
     read_splits,
     shown_of,
 )
-from cvlab.report_record import RunRecord, TaskReport
+from cvlab.report_record import RunRecord, TaskReport, TaskSummary
 from cvlab.report_text import change, md, number
 from cvlab.report_uncertainty import uncertainty_section
 
@@ -51,7 +54,8 @@ LABELS = {
     "mcc": "Matthews correlation",
 }
 CURVES = {"loss": "loss", "accuracy": "accuracy"}
-NO_HEADLINE = ("per_class", "confusion_matrix", "samples", BINARY, INTERVALS)
+HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "macro_roc_auc")
+NOT_METRICS = ("per_class", "confusion_matrix", "samples", BINARY, INTERVALS, *CALIBRATION)
 CHANGES = ("accuracy", "balanced_accuracy", "macro_f1", "macro_roc_auc", "cohen_kappa")
 PER_CLASS = {
     "precision": "precision",
@@ -75,24 +79,37 @@ def build(record: RunRecord) -> TaskReport:
     computed = {split: _metrics(record, table) | binary_cells(point, table) for split, table in predictions.items()}
     metrics = with_stored_intervals(record, computed)
     shown = shown_of(predictions)
-    figures = _figures(predictions[shown], metrics[shown], shown)
     # Those of the operating point take the place of others of the same name.
-    figures = [*{figure.stem: figure for figure in [*figures, *binary_figures(point, predictions, shown)]}.values()]
+    figures = {
+        figure.stem: figure
+        for figure in (*_figures(predictions[shown], metrics[shown], shown), *binary_figures(point, predictions, shown))
+    }
+    drawn = partial(draw_named, record, figures, split=shown)
     return TaskReport(
         sections={
             "Results": [*_results(metrics, shown), *about_intervals(record, metrics, _labels(metrics[shown]))],
             f"Results by class ({shown})": [
                 _per_class(metrics[shown]),
+                *drawn("f1_by_class"),
                 Code(classification_text(predictions[shown]), "text"),
             ],
-            **binary_sections(record, point, predictions, metrics, shown),
-            "Before and after each stage": _changes(record),
             "Accuracy of the best weights": [_accuracies(metrics)],
+            "Before and after each stage": _changes(record),
+            f"ROC ({shown})": drawn("roc", "roc_operating_point"),
+            f"Precision and recall ({shown})": drawn("precision_recall", "precision_recall_operating_point"),
+            f"Confusion matrix ({shown})": drawn("confusion_counts", "confusion_rates"),
+            **binary_sections(record, point, predictions, metrics, shown),
             "Predictions to look at": gallery_section(record),
             "Uncertainty by dropout injection": uncertainty_section(record),
         },
+        curves=draw_curves(record, CURVES),
         findings=read_curves(record.history_of_task, metrics),
-        pictures=draw_curves(record, CURVES) + draw_figures(record, figures, split=shown),
+        summary=TaskSummary(
+            headline=_headline(metrics, binary_headline(point, metrics)),
+            baseline=_baseline(metrics[shown], shown),
+            fit=read_fit(metrics),
+            cautions=read_cautions(record.history_of_task, metrics),
+        ),
     )
 
 
@@ -114,11 +131,34 @@ def _label(metric: str) -> str:
 
 
 def _labels(metrics: Metrics) -> dict[str, str]:
-    return {name: _label(name) for name in metrics if name not in NO_HEADLINE}
+    return {name: _label(name) for name in metrics if name not in NOT_METRICS}
+
+
+def _held_out(metrics: dict[str, Metrics]) -> list[str]:
+    return [split for split in metrics if split not in ("train", "train-augmented")]
+
+
+def _headline(metrics: dict[str, Metrics], at_point: dict[str, dict[str, str]]) -> Table:
+    """The metrics of the summary; `at_point` are rows that the operating point adds."""
+    splits = _held_out(metrics)
+    rows = [[_label(name), *(number(metrics[split][name]) for split in splits)] for name in HEADLINE]
+    rows += [[label, *(cells[split] for split in splits)] for label, cells in at_point.items()]
+    samples = ["samples", *(f"{metrics[split]['samples']:,}" for split in splits)]
+    return Table(["metric", *map(md, splits)], [*rows, samples])
+
+
+def _baseline(metrics: Metrics, split: str) -> str:
+    supports = {name: cells["support"]["value"] for name, cells in metrics["per_class"].items()}
+    largest = max(supports, key=lambda name: supports[name])
+    present = sum(support > 0 for support in supports.values())
+    return (
+        f"Always naming the largest class (**{md(largest)}**) would reach accuracy "
+        f"{supports[largest] / metrics['samples']:.3f} on {md(split)}, and balanced accuracy {1 / present:.3f}."
+    )
 
 
 def _results(metrics: dict[str, Metrics], shown: str) -> list[Block]:
-    splits = [split for split in metrics if split not in ("train", "train-augmented")]
+    splits = _held_out(metrics)
     labels = _labels(metrics[shown])
     rows = [[label, *(number(metrics[split][name]) for split in splits)] for name, label in labels.items()]
     samples = ["samples", *(f"{metrics[split]['samples']:,}" for split in splits)]
@@ -173,29 +213,39 @@ def _figures(p: ClassificationPredictions, metrics: Metrics, split: str) -> list
     support = [cell["support"]["value"] for cell in cells]
     curves, matrix, bars = curves_size(names), matrix_size(len(names)), bars_size(len(names))
     return [
-        Figure("roc", "ROC curves", curves, lambda ax: roc_curves(p.target, p.scores, names, split=split, ax=ax)),
+        Figure(
+            "roc",
+            "ROC curves",
+            curves,
+            lambda ax: roc_curves(p.target, p.scores, names, split=split, ax=ax),
+            "ROC curves, each class against the rest: true over false positive rate; the areas stand in the legend.",
+        ),
         Figure(
             "precision_recall",
             "precision-recall curves",
             curves,
             lambda ax: precision_recall_curves(p.target, p.scores, names, split=split, ax=ax),
+            "Precision over recall, each class against the rest; average precision and chance stand in the legend.",
         ),
         Figure(
             "confusion_counts",
             "confusion matrix, counts",
             matrix,
             lambda ax: confusion_matrix(counts, names, rates=False, split=split, ax=ax),
+            "Table of colours: the truth by row, what was predicted by column, with the number of samples.",
         ),
         Figure(
             "confusion_rates",
             "confusion matrix, share of the true class",
             matrix,
             lambda ax: confusion_matrix(counts, names, rates=True, split=split, ax=ax),
+            "Table of colours: the truth by row, what was predicted by column, with the share of the row.",
         ),
         Figure(
             "f1_by_class",
             "F1 by class",
             bars,
             lambda ax: class_bars(f1, support, names, label="F1", split=split, ax=ax),
+            "A bar for the F1 of each class, the best at the top, with its number of samples.",
         ),
     ]

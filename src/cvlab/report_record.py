@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from cvlab.document import Block, Picture
+from cvlab.document import Block, Picture, Table
 from cvlab.errors import RunFolderError
 from cvlab.run_folder import Json, RunFolder, read_json
 
@@ -71,18 +71,37 @@ def _loss(task: Json) -> str | None:
 
 
 @dataclass(frozen=True)
-class TaskReport:
-    """What a task adds to a report: sections of blocks by heading, findings, pictures.
+class TaskSummary:
+    """The results of a task in short, for the top of a report.
 
     Attributes:
-        sections: Blocks by heading; an empty list of blocks leaves the heading out.
-        findings: Sentences of plain text.
-        pictures: What was drawn.
+        headline: The few metrics that say how good the network is.
+        baseline: What they would be without a network, as Markdown; may be empty.
+        fit: How well the best weights fit each split, a sentence of plain text; may be empty.
+        cautions: Those of the findings that speak against the numbers.
+    """
+
+    headline: Table
+    baseline: str
+    fit: str
+    cautions: list[str]
+
+
+@dataclass(frozen=True)
+class TaskReport:
+    """What a task adds to a report.
+
+    Attributes:
+        sections: The results: blocks by heading, in order; a heading without blocks is left out.
+        curves: The learning curves.
+        findings: What the curves and the results say, in sentences of plain text.
+        summary: The results in short.
     """
 
     sections: dict[str, list[Block]]
+    curves: list[Picture]
     findings: list[str]
-    pictures: list[Picture]
+    summary: TaskSummary
 
 
 def read_record(run: RunFolder) -> RunRecord:

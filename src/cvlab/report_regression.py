@@ -18,8 +18,9 @@ from cvlab.plots_regression import (
     prediction_over_truth,
     residuals_over_truth,
 )
-from cvlab.reading_regression import read_curves
+from cvlab.reading_regression import read_cautions, read_curves, read_fit
 from cvlab.reading_stages import SPLITS, decimals
+from cvlab.report_gallery import gallery_section
 from cvlab.report_intervals import about_intervals, with_stored_intervals
 from cvlab.report_parts import (
     Figure,
@@ -31,9 +32,10 @@ from cvlab.report_parts import (
     read_splits,
     shown_of,
 )
-from cvlab.report_record import RunRecord, TaskReport
+from cvlab.report_record import RunRecord, TaskReport, TaskSummary
 from cvlab.report_text import md, number
 from cvlab.report_uncertainty import uncertainty_section
+from cvlab.text import printable
 
 Metrics = dict[str, Any]
 Cell = dict[str, Any]
@@ -43,6 +45,7 @@ EXPLAINED = (
     "CORR is Pearson's correlation, SAGR the share of samples whose sign is right, CCC the concordance of Lin 1989, "
     "R² the coefficient of determination (0 for always saying the mean)."
 )
+HEADLINE = ("rmse", "mae", "corr", "ccc", "r2")
 CHANGES = ("rmse", "mae", "corr", "ccc")
 CURVES = {"loss": "loss", "rmse": "RMSE", "ccc": "CCC"}
 AFFECT = ("valence", "arousal")
@@ -60,17 +63,25 @@ def build(record: RunRecord) -> TaskReport:
     metrics = with_stored_intervals(record, computed)
     shown = shown_of(predictions)
     p = predictions[shown]
+    drawn = draw_figures(record, [*_plane(p, shown), *_of_targets(p, metrics[shown], shown)], split=shown)
     return TaskReport(
         sections={
             "Results": [*_results(metrics, shown, loss=loss["name"]), *about_intervals(record, metrics, LABELS)],
             f"Results by target ({shown})": [_per_target(metrics[shown])],
-            "Before and after each stage": _changes(record),
             "Error of the best weights": [_errors(metrics)],
+            "Before and after each stage": _changes(record),
+            f"Predictions and truth ({shown})": picture_blocks(drawn),
+            "Predictions to look at": gallery_section(record),
             "Uncertainty by dropout injection": uncertainty_section(record),
         },
+        curves=draw_curves(record, CURVES),
         findings=read_curves(record.history_of_task, metrics),
-        pictures=draw_curves(record, CURVES)
-        + draw_figures(record, [*_plane(p, shown), *_of_targets(p, metrics[shown], shown)], split=shown),
+        summary=TaskSummary(
+            headline=_headline(metrics),
+            baseline="Always saying the mean of the truth would reach R² 0, and CORR and CCC 0.",
+            fit=read_fit(metrics),
+            cautions=read_cautions(record.history_of_task, metrics),
+        ),
     )
 
 
@@ -88,8 +99,19 @@ def _number(cell: Cell) -> str:
     return number(cell, decimals)
 
 
+def _held_out(metrics: dict[str, Metrics]) -> list[str]:
+    return [split for split in metrics if split not in ("train", "train-augmented")]
+
+
+def _headline(metrics: dict[str, Metrics]) -> Table:
+    splits = _held_out(metrics)
+    rows = [[LABELS[name], *(_number(metrics[split][name]) for split in splits)] for name in HEADLINE]
+    samples = ["samples", *(f"{metrics[split]['samples']:,}" for split in splits)]
+    return Table(["metric", *map(md, splits)], [*rows, samples])
+
+
 def _results(metrics: dict[str, Metrics], shown: str, *, loss: str) -> list[Block]:
-    splits = [split for split in metrics if split not in ("train", "train-augmented")]
+    splits = _held_out(metrics)
     labels = {"loss": f"loss ({loss})", **LABELS}
     rows = [[label, *(_number(metrics[split][name]) for split in splits)] for name, label in labels.items()]
     samples = ["samples", *(f"{metrics[split]['samples']:,}" for split in splits)]
@@ -153,6 +175,7 @@ def _plane(p: RegressionPredictions, split: str) -> list[Figure]:
             "valence and arousal",
             PLANE,
             lambda ax: affect_plane(truth, predicted, split=split, ax=ax),
+            "The plane of valence (across) and arousal (up): the truth of each sample and what was predicted.",
         )
     ]
 
@@ -178,12 +201,14 @@ def _of_target(
             f"{md(name)}, prediction over truth",
             SQUARE,
             lambda ax: prediction_over_truth(truth, predicted, name=name, facts=facts, split=split, ax=ax),
+            f"Scatter plot of the prediction of {printable(name)} over its truth, with the line of equality: {facts}.",
         ),
         Figure(
             f"residuals_{stem}",
             f"{md(name)}, residuals",
             WIDE,
             lambda ax: residuals_over_truth(truth, predicted, name=name, split=split, ax=ax),
+            f"Prediction less truth of {printable(name)}, over the truth.",
         ),
     ]
 

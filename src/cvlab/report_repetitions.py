@@ -10,16 +10,17 @@ from typing import Any
 
 from cvlab import registry
 from cvlab.config_file import differences
-from cvlab.document import Alert, Block, Code, Document, Paragraph, Quote, Section, Table, to_markdown
+from cvlab.document import Alert, Block, Code, Document, Paragraph, Quote, Section, Table
 from cvlab.errors import counted
 from cvlab.problems import shown
 from cvlab.repetitions import OWN_BUSINESS, Parent
-from cvlab.report import SYNTHETIC, write_report
+from cvlab.report import write_document, write_report
 from cvlab.report_pooled import pooled_sections
 from cvlab.report_record import RunRecord, read_record
 from cvlab.report_spread import label, spread_table, spread_text, value_text
+from cvlab.report_summary import SYNTHETIC
 from cvlab.report_text import md
-from cvlab.run_folder import Json, read_json, write_text
+from cvlab.run_folder import Json, read_json
 from cvlab.text import duration
 
 HELD_OUT = ("val", "test")
@@ -47,9 +48,7 @@ def write_repetition_report(parent: Parent) -> Path:
     """
     summary = read_json(parent.folder.summary)
     records = {part: read_record(parent.run(part)) for part in summary["parts"]}
-    path: Path = parent.folder.report
-    write_text(path, to_markdown(_document(parent, summary, records)))
-    return path
+    return write_document(_document(parent, summary, records), parent.folder)
 
 
 def headline(parent: Parent, metrics: Sequence[str]) -> Iterator[str]:

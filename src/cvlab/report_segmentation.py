@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,19 +16,20 @@ from cvlab.metrics.segmentation import (
     segmentation_metrics,
 )
 from cvlab.metrics.segmentation_table import THRESHOLDS
-from cvlab.reading_segmentation import read_curves
+from cvlab.reading_segmentation import read_cautions, read_curves, read_fit
 from cvlab.reading_stages import SPLITS
+from cvlab.report_gallery import gallery_section
 from cvlab.report_intervals import about_intervals, with_stored_intervals
 from cvlab.report_parts import (
     changes_by_stage,
     draw_curves,
-    draw_figures,
+    draw_named,
     picture_blocks,
     read_after,
     read_splits,
     shown_of,
 )
-from cvlab.report_record import RunRecord, TaskReport
+from cvlab.report_record import RunRecord, TaskReport, TaskSummary
 from cvlab.report_segmentation_figures import figures_of
 from cvlab.report_text import change, code, md, number
 from cvlab.report_uncertainty import uncertainty_section
@@ -78,6 +80,7 @@ OVER_THRESHOLDS = {
 }
 CURVES = {"loss": "loss", "dice": "Dice", "iou": "IoU", "accuracy": "pixel accuracy"}
 CHANGES = {"dice_pooled": "Dice, pooled", "dice_nonempty": "Dice, with {structure}", "iou_pooled": "IoU, pooled"}
+HEADLINE = ("dice_pooled", "dice_nonempty", "dice_all", "dice_group_mean", "iou_pooled")
 MOST_GROUPS = 60
 # The threshold of the run belongs to its last weights.
 COMPARED_AT = "0.50"
@@ -94,22 +97,37 @@ def build(record: RunRecord) -> TaskReport:
     point = _read_point(record, predictions)
     metrics = with_stored_intervals(record, {split: segmentation_metrics(p) for split, p in predictions.items()})
     shown, structure = shown_of(predictions), _structure(record, record.stages_of_task)
-    figures = figures_of(predictions[shown], metrics, point, split=shown, structure=structure)
+    figures = {
+        figure.stem: figure
+        for figure in figures_of(predictions[shown], metrics, point, split=shown, structure=structure)
+    }
+    drawn = partial(draw_named, record, figures, split=shown)
     return TaskReport(
         sections={
             "Results": [
                 *_results(metrics, shown, structure),
                 *about_intervals(record, metrics, _shown_labels(metrics[shown], structure)),
             ],
-            "Mask threshold": [Paragraph(_threshold(record, point))],
-            f"Over thresholds ({shown})": [_over_thresholds(metrics[shown], point, structure)],
-            f"Results by group ({shown})": _by_group(metrics[shown], structure),
-            "Before and after each stage": _changes(record, structure),
+            f"Results by image ({shown})": drawn("dice_histogram"),
+            f"Results by group ({shown})": [*_by_group(metrics[shown], structure), *drawn("dice_by_group")],
             "Dice of the best weights": [_of_splits(metrics, structure)],
+            "Before and after each stage": _changes(record, structure),
+            "Mask threshold": [Paragraph(_threshold(record, point))],
+            f"Over thresholds ({shown})": [
+                _over_thresholds(metrics[shown], point, structure),
+                *drawn("dice_over_thresholds"),
+            ],
+            "Predictions to look at": gallery_section(record),
             "Uncertainty by dropout injection": uncertainty_section(record),
         },
+        curves=draw_curves(record, CURVES),
         findings=read_curves(record.history_of_task, metrics, structure=structure),
-        pictures=draw_curves(record, CURVES) + draw_figures(record, figures, split=shown),
+        summary=TaskSummary(
+            headline=_headline(metrics, shown, structure),
+            baseline="",
+            fit=read_fit(metrics),
+            cautions=read_cautions(metrics, structure=structure),
+        ),
     )
 
 
@@ -167,9 +185,25 @@ def _results(metrics: dict[str, Metrics], shown: str, structure: str) -> list[Bl
 
 
 def _shown_labels(metrics: Metrics, structure: str) -> dict[str, str]:
-    # Where every image is a group of its own, a mean over groups is that over images under another name.
-    grouped = len(metrics["by_group"]) < metrics["samples"]
-    return _named({name: label for name, label in LABELS.items() if grouped or "group" not in name}, structure)
+    return _named(
+        {name: label for name, label in LABELS.items() if _is_grouped(metrics) or "group" not in name}, structure
+    )
+
+
+def _is_grouped(metrics: Metrics) -> bool:
+    """Whether a mean over groups is another one than that over images."""
+    return len(metrics["by_group"]) < int(metrics["samples"])
+
+
+def _headline(metrics: dict[str, Metrics], shown: str, structure: str) -> Table:
+    splits = [split for split in metrics if split not in TRAINED_ON]
+    nothing = metrics[shown]["predict_nothing"]
+    labels = {name: LABELS[name] for name in HEADLINE if _is_grouped(metrics[shown]) or "group" not in name}
+    rows = [
+        [label, *(number(metrics[split][name]) for split in splits), _short(nothing[name])]
+        for name, label in _named(labels, structure).items()
+    ]
+    return Table(["metric", *map(md, splits), f"predicting nothing ({md(shown)})"], rows)
 
 
 def _named(labels: dict[str, str], structure: str) -> dict[str, str]:

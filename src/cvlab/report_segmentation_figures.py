@@ -56,6 +56,7 @@ def _histogram(p: SegmentationPredictions, split: str, structure: str) -> Figure
         caption,
         WIDE,
         lambda ax: dice_histogram(dice, nonempty, structure=structure, split=split, ax=ax),
+        "Histogram: how many images have which Dice.",
     )
 
 
@@ -67,6 +68,7 @@ def _box_plot(p: SegmentationPredictions, metrics: Metrics, split: str) -> Figur
         "Dice by group",
         (8.6, groups_height(len(volumes))),
         lambda ax: dice_by_group(dice, p.group, nonempty, volumes, split=split, ax=ax),
+        "A row for each group: the Dice of its images as a box, and that of all of them as one volume.",
     )
 
 
@@ -80,6 +82,7 @@ def _threshold_curves(metrics: dict[str, Metrics], chosen: float, structure: str
         "Dice over thresholds",
         WIDE,
         lambda ax: dice_over_thresholds(curves, THRESHOLDS, chosen=chosen, structure=structure, ax=ax),
+        "Dice over the threshold that a pixel must reach; the threshold in use is marked.",
     )
 
 

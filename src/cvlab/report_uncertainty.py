@@ -56,7 +56,8 @@ NUMBER_LABELS = {
 MASK_LABELS = {**CLASS_LABELS, "accuracy": "", "ece": "", "dice": "Dice of the mean mask"}
 ABOUT_CLASSES = (
     "Entropy is that of the mean scores, mutual information how much the passes disagree. ECE has 15 bins of the "
-    "highest score. For AURC the samples are kept from the least entropy on, and the risk is the share of wrong ones."
+    "highest score (of two classes: of that of the second). For AURC the samples are kept from the least entropy on, "
+    "and the risk is the share of wrong ones."
 )
 ABOUT_NUMBERS = (
     "RMSE is that of the network as trained, then of the mean of the passes. NLL is 0.5 ln s² + 0.5 (y - m)² / s², the "

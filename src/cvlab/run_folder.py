@@ -141,6 +141,7 @@ class RunFolder:
     log = _File("log.txt")
     lock = _File(".lock")
     report = _File("report.md")
+    report_page = _File("report.html")
     plots = _File("plots")
     pictures = _File("samples")
     heat_maps = _File("samples", "heat_maps.json")

@@ -20,6 +20,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from cvlab.metrics.calibration import calibration_cells
 from cvlab.metrics.classification_table import ClassificationPredictions, predictions_csv, read_predictions
 from cvlab.metrics.uncertainty import class_losses
 from cvlab.text import printable
@@ -51,6 +52,7 @@ def classification_metrics(p: ClassificationPredictions, *, top_k: int = 3) -> d
       where it is defined.
     - cohen_kappa: Cohen 1960. mcc: the multi-class Matthews correlation, Gorodkin 2004.
     - top_<k>_accuracy: how often the truth is among the k highest scores; ties go to the first class.
+    - brier, ece, ece_equal_mass and the parts of brier: see `calibration`.
 
     Returns:
         The cells by name, then `per_class` (cells by class name), `confusion_matrix` (rows are the truth,
@@ -63,6 +65,7 @@ def classification_metrics(p: ClassificationPredictions, *, top_k: int = 3) -> d
     return {
         **_overall_cells(p, counts, top_k),
         **_mean_cells(per_class),
+        **calibration_cells(p.target, p.scores),
         "per_class": per_class,
         "confusion_matrix": counts.tolist(),
         "samples": len(p.target),

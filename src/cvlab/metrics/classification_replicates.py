@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from cvlab.metrics.binary_replicates import BinaryReplicates, binary_proportions
+from cvlab.metrics.calibration import error_replicates, errors_by_chance
 from cvlab.metrics.classification import in_top
 from cvlab.metrics.classification_table import ClassificationPredictions
 from cvlab.metrics.operating_point import OperatingPoint
 from cvlab.metrics.replicates import Draws, Flags, Path, Ranking, Replicates, Resampling, divide
+from cvlab.metrics.temperature import CALIBRATED, Temperature, calibrated_replicates, with_temperature
 from cvlab.metrics.uncertainty import class_losses
 from cvlab.statistics.bootstrap import Values
 
@@ -17,9 +21,17 @@ from cvlab.statistics.bootstrap import Values
 class ClassificationReplicates:
     """Computes every metric of the same n samples for any weights; what sorting is needed is done once."""
 
-    def __init__(self, p: ClassificationPredictions, *, top_k: int = 3, point: OperatingPoint | None = None) -> None:
-        """Takes the predictions, the k of the top-k accuracy, and the operating point for the table `binary`."""
-        self._names = p.class_names
+    def __init__(
+        self,
+        p: ClassificationPredictions,
+        *,
+        top_k: int = 3,
+        point: OperatingPoint | None = None,
+        temperature: Temperature | None = None,
+    ) -> None:
+        """Takes predictions, the k of the top-k accuracy, and what `binary` and `calibrated` are found at."""
+        self._p, self._names = p, p.class_names
+        self._temperature = None if temperature is None else temperature.value
         self._top_k = top_k
         # Loss, and whether the truth is among the highest scores.
         self._columns = np.column_stack([class_losses(p.target, p.scores), in_top(p, top_k)])
@@ -43,7 +55,13 @@ class ClassificationReplicates:
             name: {metric: values[index] for metric, values in per_class.items()}
             for index, name in enumerate(self._names)
         }
-        return found if self._binary is None else {**found, "binary": self._binary.of(draws)}
+        found |= error_replicates(self._p.target, self._p.scores, draws.rows)
+        if self._binary is not None:
+            found["binary"] = self._binary.of(draws)
+        if self._temperature is not None:
+            target, scores = self._p.target, self._p.scores
+            found[CALIBRATED] = calibrated_replicates(target, scores, self._temperature, draws.rows)
+        return found
 
     def _confusion(self, draws: Draws) -> Values:
         """Returns how often each class was predicted as which, (k, k, B); the truth is the first axis."""
@@ -54,7 +72,12 @@ class ClassificationReplicates:
 
 
 def replicates(
-    p: ClassificationPredictions, weights: ArrayLike, *, top_k: int = 3, point: OperatingPoint | None = None
+    p: ClassificationPredictions,
+    weights: ArrayLike,
+    *,
+    top_k: int = 3,
+    point: OperatingPoint | None = None,
+    temperature: Temperature | None = None,
 ) -> Replicates:
     """Returns what every metric is on each resample, in the form of `classification_metrics` without its counts.
 
@@ -63,14 +86,21 @@ def replicates(
         weights: (B, n) how often each sample stands in each resample.
         top_k: As in `classification_metrics`.
         point: The operating point of the table `binary`; None for none.
+        temperature: That of the table `calibrated`; None for none.
 
     Returns:
         Arrays (B,) by name; NaN where a metric is undefined.
     """
-    return ClassificationReplicates(p, top_k=top_k, point=point)(weights)
+    return ClassificationReplicates(p, top_k=top_k, point=point, temperature=temperature)(weights)
 
 
-def resampling(p: ClassificationPredictions, *, top_k: int = 3, point: OperatingPoint | None = None) -> Resampling:
+def resampling(
+    p: ClassificationPredictions,
+    *,
+    top_k: int = 3,
+    point: OperatingPoint | None = None,
+    temperature: Temperature | None = None,
+) -> Resampling:
     """Returns what the intervals of a table's metrics are computed from; the settings are those of `replicates`."""
     everyone = np.ones(len(p.target), dtype=bool)
     proportions: dict[Path, tuple[Flags, Flags]] = {
@@ -89,8 +119,14 @@ def resampling(p: ClassificationPredictions, *, top_k: int = 3, point: Operating
         shares = binary_proportions(positive, score, threshold=point.threshold)
         proportions |= {("binary", name): share for name, share in shares.items()}
         areas["binary", "roc_auc"] = positive, score
-    compute = ClassificationReplicates(p, top_k=top_k, point=point)
-    return Resampling(p.group, p.target, p.class_names, compute, proportions, areas)
+    by_chance: dict[Path, Callable[[float], float]] = {
+        (name,): most for name, most in errors_by_chance(p.scores).items()
+    }
+    if temperature is not None and temperature.value is not None:
+        after = errors_by_chance(with_temperature(p.scores, temperature.value))
+        by_chance |= {(CALIBRATED, name): most for name, most in after.items()}
+    compute = ClassificationReplicates(p, top_k=top_k, point=point, temperature=temperature)
+    return Resampling(p.group, p.target, p.class_names, compute, proportions, areas, by_chance=by_chance)
 
 
 def _per_class(counts: Values) -> dict[str, Values]:

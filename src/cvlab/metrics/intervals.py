@@ -214,6 +214,8 @@ class _Basis:
 
     def _percentiles(self, path: Path, drawn: Values, deciding: int) -> tuple[float, float, str]:
         confidence, left_out = self.settings.confidence, self.left_out[path]
+        if path in self.table.by_chance:
+            return *self._reflected(path, drawn, deciding), "basic"
         # The jackknife tells nothing of medians, which change in steps.
         if self.settings.method == "bca" and not path[-1].endswith("_median"):
             jackknife = left_out[np.isfinite(left_out)]
@@ -222,6 +224,18 @@ class _Basis:
             except ValueError:  # Nothing can be corrected where all resamples lie on one side.
                 pass
         return *percentile_interval(drawn, confidence, groups=deciding), "percentile"
+
+    def _reflected(self, path: Path, drawn: Values, deciding: int) -> tuple[float, float]:
+        """The basic bootstrap interval (Davison & Hinkley 1997, 5.2), from 0 on where chance alone gives as much.
+
+        Resamples of an error that is never negative lie above it as it lies above the truth: other bootstrap
+        intervals would hold the truth hardly ever.
+        """
+        value, confidence = self.whole[path], self.settings.confidence
+        low, high = percentile_interval(drawn, confidence, groups=deciding)
+        if value <= self.table.by_chance[path](confidence):
+            return 0.0, max(2 * value - low, value)
+        return min(max(2 * value - high, 0.0), value), max(2 * value - low, value)
 
 
 def _equal(values: Values, value: float) -> NDArray[np.bool_]:

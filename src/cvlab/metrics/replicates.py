@@ -7,7 +7,7 @@ equals the metric of the resampled table: undefined is NaN, and infinite is infi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,8 @@ class Resampling:
             (n,).
         areas: By the keys that lead to an area under a ROC curve: who is positive (n,), and the scores (n,).
         unit: What a sample is called.
+        by_chance: By the keys that lead to an error that is never below 0, and that resampling makes larger (such as a
+            calibration error): what chance gives at most with a confidence, where the true error is 0.
     """
 
     group: NDArray[Any]
@@ -44,6 +46,7 @@ class Resampling:
     proportions: Mapping[Path, tuple[Flags, Flags]]
     areas: Mapping[Path, tuple[Flags, Values]]
     unit: str = "sample"
+    by_chance: Mapping[Path, Callable[[float], float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cvlab.metrics.calibration import expected_calibration_error
 from cvlab.metrics.segmentation_table import PixelCounts
 from cvlab.metrics.uncertainty import (
     Cell,
@@ -14,7 +15,6 @@ from cvlab.metrics.uncertainty import (
     calibration_error,
     class_losses,
     entropy,
-    expected_calibration_error,
     gaussian_losses,
     mean_cell,
     risk_coverage_area,

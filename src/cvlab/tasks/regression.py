@@ -179,12 +179,12 @@ class Regression(WholeOutputs):
         return metrics.predictions_csv(table.sample_id, table.group, self.labels(table), outputs, self.targets)
 
     def check_evaluation(self, evaluate: EvaluateConfig, table: SampleTable) -> None:
-        """Numbers have no positive class and no threshold.
+        """Numbers have no positive class, no threshold and no temperature.
 
         Raises:
             ConfigError: One was given.
         """
-        default, names = EvaluateConfig(), ("positive_class", "threshold")
+        default, names = EvaluateConfig(), ("positive_class", "threshold", "temperature")
         given = [name for name in names if getattr(evaluate, name) != getattr(default, name)]
         if given:
             raise ConfigError([f"evaluate.{name}: regression has no classes; leave it out." for name in given])

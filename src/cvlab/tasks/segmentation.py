@@ -156,6 +156,8 @@ class Segmentation:
         problems = []
         if evaluate.positive_class is not None:
             problems.append("evaluate.positive_class: masks show one structure; leave it out.")
+        if evaluate.temperature:
+            problems.append("evaluate.temperature: is for classes; leave it out.")
         if not isinstance(evaluate.threshold, float) and evaluate.threshold != BEST_DICE:
             problems.append(f"evaluate.threshold: expected a number or '{BEST_DICE}' for masks.")
         if problems:
