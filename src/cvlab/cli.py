@@ -145,12 +145,13 @@ def report(run_dir: Annotated[Path, typer.Argument(help="The run folder.")]) -> 
     from cvlab.run_folder import RunFolder
 
     parent = Parent.open(run_dir)
-    if parent is not None:
-        typer.echo(f"Report: {write_all_reports(parent)}")
-        return
-    run = RunFolder.open(run_dir)
-    write_report(run)
-    typer.echo(f"Report: {run.report_page} (as Markdown: {run.report.name})")
+    if parent is None:
+        folder = RunFolder.open(run_dir)
+        write_report(folder)
+    else:
+        folder = parent.folder
+        write_all_reports(parent)
+    typer.echo(f"Report: {folder.report_page} (as Markdown: {folder.report.name})")
 
 
 @app.command()

@@ -55,7 +55,7 @@ def resume_repeated(parent: Parent, request: Request) -> Parent:
     with repeat_status.held_alone(parent) as lock:
         if parent.is_done():
             parts = f"all {len(parent.repetitions.parts)} {parent.repetitions.kind} are finished"
-            request.console.say(f"Nothing to do: {parts}.\nReport: {parent.folder.report}")
+            request.console.say(f"Nothing to do: {parts}.\nReport: {parent.folder.report_page}")
             return parent
         base, begun = parent.experiment(), parent.begun()
         check_settings(parent, base)
@@ -142,9 +142,9 @@ def _train_parts(parent: Parent, request: Request, lock: IO[str]) -> None:
             console.say(f"\n{title(part)}", style="bold")
             repeat_status.train(parent, part, lock=lock, verbose=request.verbose)
         pool(parent)
-        report = write_repetition_report(parent)
+        write_repetition_report(parent)
     _print_end(parent, console)
-    console.say(f"Report:      {report}")
+    console.say(f"Report:      {parent.folder.report_page}")
 
 
 def _print_end(parent: Parent, console: Console) -> None:

@@ -32,7 +32,11 @@ def write_report(run: RunFolder) -> Path:
     Raises:
         RunFolderError: A file of the run is missing or damaged, such as the predictions.
     """
-    document = build_document(read_record(run))
+    return write_document(build_document(read_record(run)), run)
+
+
+def write_document(document: Document, run: RunFolder) -> Path:
+    """Writes a report into its folder in both forms, and returns the path of the Markdown."""
     page = to_html(document, run.path)
     path: Path = run.report
     write_text(path, to_markdown(document))

@@ -10,20 +10,21 @@ from typing import Any
 
 from cvlab import registry
 from cvlab.config_file import differences
-from cvlab.document import Alert, Block, Code, Document, Paragraph, Quote, Section, Table, to_markdown
+from cvlab.document import Alert, Block, Code, Document, Paragraph, Quote, Section, Table
 from cvlab.errors import counted
 from cvlab.problems import shown
 from cvlab.repetitions import OWN_BUSINESS, Parent
-from cvlab.report import write_report
+from cvlab.report import write_document, write_report
 from cvlab.report_pooled import pooled_sections
 from cvlab.report_record import RunRecord, read_record
-from cvlab.report_spread import label, spread_table, spread_text, value_text
+from cvlab.report_spread import Labels, scalars, spread_table, spread_text, value_text
 from cvlab.report_summary import SYNTHETIC
-from cvlab.report_text import md
-from cvlab.run_folder import Json, read_json, write_text
+from cvlab.report_text import md, number
+from cvlab.run_folder import Json, read_json
 from cvlab.text import duration
 
 HELD_OUT = ("val", "test")
+BINARY_HEADLINE = ("binary.sensitivity", "binary.specificity", "binary.roc_auc")
 REPORTS = ("report.html", "report.md")
 # What is another in each part because that is what is repeated.
 REPEATED = re.compile(r"seed|(stages\.\d+\.)?data\.split\.fold")
@@ -48,9 +49,7 @@ def write_repetition_report(parent: Parent) -> Path:
     """
     summary = read_json(parent.folder.summary)
     records = {part: read_record(parent.run(part)) for part in summary["parts"]}
-    path: Path = parent.folder.report
-    write_text(path, to_markdown(_document(parent, summary, records)))
-    return path
+    return write_document(_document(parent, summary, records), parent.folder)
 
 
 def headline(parent: Parent, metrics: Sequence[str]) -> Iterator[str]:
@@ -69,25 +68,49 @@ def headline(parent: Parent, metrics: Sequence[str]) -> Iterator[str]:
 
 def _document(parent: Parent, summary: Json, records: dict[str, RunRecord]) -> Document:
     first = next(iter(records.values()))
-    config, count = first.config, len(parent.repetitions.parts)
-    name = f"{config.get('name', parent.path.parent.name)} {parent.path.name}: {count} {parent.repetitions.kind}"
-    title = f"{SYNTHETIC}: {md(name)}" if first.synthetic else md(name)
-    sections: dict[str, list[Block]] = {
-        "What was repeated": _what(parent, records),
-        **{f"Spread of the results ({split})": spread_table(summary["splits"][split]) for split in _splits(summary)},
-        "The runs": [_parts(parent, records)],
-        **pooled_sections(parent, summary, first),
-        "Configuration": [Code(parent.folder.config.read_text(encoding="utf-8"), "yaml")],
-        "Repeat this": [Code(_command(parent), "sh")],
-    }
-    found = [Section(heading, blocks) for heading, blocks in sections.items() if blocks]
-    return Document(title, _opening(parent, records), found)
+    count, kind = len(parent.repetitions.parts), parent.repetitions.kind
+    name = f"{first.config.get('name', parent.path.parent.name)} {parent.path.name}: {count} {kind}"
+    labels = Labels.of_run(first)
+    spreads = {split: spread_table(scalars(summary["splits"][split]), labels) for split in _held_out(summary)}
+    sections = [
+        Section("Summary", [_what(parent, records), *_in_short(parent, summary, labels)]),
+        Section("The runs", [_parts(parent, records, labels)]),
+        *(Section(f"Spread of the results ({split})", blocks) for split, blocks in spreads.items()),
+        *pooled_sections(parent, summary, first, labels),
+        Section("Configuration", [Code(parent.folder.config.read_text(encoding="utf-8"), "yaml")]),
+        Section("Repeat this", [Code(_command(parent), "sh")]),
+    ]
+    title = f"{SYNTHETIC}: {md(name)}" if any(record.synthetic for record in records.values()) else md(name)
+    return Document(title, _opening(parent, records), sections)
 
 
-def _splits(summary: Json) -> list[str]:
-    """The splits that were held out, those of `--data` included; test first."""
+def _held_out(summary: Json) -> list[str]:
+    """The splits that were not trained on: test first, then validation, then what `--data` named."""
     found = [split for split in summary["splits"] if split not in ("train", "train-augmented")]
-    return sorted(found, key=lambda split: ("test", "val", split).index(split))
+    return sorted(found, key=lambda split: ({"test": 0, "val": 1}.get(split, 2), split))
+
+
+def _in_short(parent: Parent, summary: Json, labels: Labels) -> list[Block]:
+    """The metrics that are printed at the end of a training, of the split that the results are about."""
+    split = _held_out(summary)[0]
+    cells = scalars(summary["splits"][split])
+    pooled = scalars(read_json(parent.folder.metrics)["test"]) if parent.folder.metrics.is_file() else {}
+    rows = [
+        [
+            md(labels.of(name)),
+            spread_text(cells[name]),
+            f"{value_text(cells[name]['minimum'])} to {value_text(cells[name]['maximum'])}",
+            *([number(pooled[name])] if pooled else []),
+        ]
+        for name in [*_headline_metrics(labels.task), *(name for name in BINARY_HEADLINE if name in cells)]
+    ]
+    head = [f"metric ({md(split)})", "mean ± standard deviation", "smallest to largest"]
+    return [Table([*head, *(["all folds pooled"] if pooled else [])], rows)]
+
+
+def _headline_metrics(task: str) -> list[str]:
+    config = registry.load(registry.TASKS, task).Config
+    return [*(config.headline or config.monitors)]
 
 
 def _opening(parent: Parent, records: dict[str, RunRecord]) -> list[Block]:
@@ -121,7 +144,7 @@ def _other_settings(records: dict[str, RunRecord]) -> Iterator[str]:
                 yield f"{part}: {key}: {shown(new)}, and {shown(old)} in {first}"
 
 
-def _what(parent: Parent, records: dict[str, RunRecord]) -> list[Block]:
+def _what(parent: Parent, records: dict[str, RunRecord]) -> Paragraph:
     """What the parts have in common, and what is another in each."""
     record = next(iter(records.values()))
     stages = record.data.get("stages") or [{}]
@@ -129,30 +152,25 @@ def _what(parent: Parent, records: dict[str, RunRecord]) -> list[Block]:
     seeds = ", ".join(map(str, parent.repetitions.numbers))
     count = len(parent.repetitions.numbers)
     if parent.repetitions.kind == "seeds":
-        return [
-            Paragraph(
-                f"The same experiment was trained {count} times, with the seeds {seeds}, on one split of {images}. The "
-                "standard deviation below is that between these trainings: first weights, order of images, "
-                "augmentation, dropout. How much the results depend on which images were tested is not in it; the "
-                "intervals in the reports of the runs speak of that."
-            )
-        ]
-    whole = [str(stage["stage"]) for stage in stages if stage["stage"] not in parent.repetitions.folded]
-    said = f" The data of stage {', '.join(whole)} came split and are the same in all." if whole else ""
-    return [
-        Paragraph(
-            f"Cross-validation in {count} folds of {images} in {groups}.{md(said)} Each image was tested once, by a "
-            "network that saw neither it nor another image of its group while training. Groups, identical files and "
-            "near-duplicates are never parted; classes are spread evenly. The standard deviation below is that between "
-            "folds; since each two networks share most of their training images, it is not the standard error of the "
-            "mean."
+        return Paragraph(
+            f"The same experiment was trained {count} times, with the seeds {seeds}, on one split of {images}. The "
+            "standard deviation below is that between these trainings: first weights, order of images, "
+            "augmentation, dropout. How much the results depend on which images were tested is not in it; the "
+            "intervals in the reports of the runs speak of that."
         )
-    ]
+    whole = [str(stage["stage"]) for stage in stages if stage["stage"] not in parent.repetitions.folded]
+    even = ", and classes are spread evenly" if stages[-1].get("class_names") else ""
+    said = f" The data of stage {md(', '.join(whole))} came split and are the same in all." if whole else ""
+    return Paragraph(
+        f"Cross-validation in {count} folds of {images} in {groups}.{said} Each image was tested once, by a network "
+        "that saw neither it nor another image of its group while training; groups and identical files are never "
+        f"parted{even}. The standard deviation below is that between folds; since each two networks share most of "
+        "their training images, it is not the standard error of the mean."
+    )
 
 
-def _parts(parent: Parent, records: dict[str, RunRecord]) -> Table:
-    task = registry.load(registry.TASKS, str(next(iter(records.values())).task["name"])).Config
-    metrics = [*(task.headline or task.monitors)]
+def _parts(parent: Parent, records: dict[str, RunRecord], labels: Labels) -> Table:
+    metrics = _headline_metrics(labels.task)
     thresholds = {part: _threshold(record) for part, record in records.items()}
     chosen = any(thresholds.values())
     rows = []
@@ -171,8 +189,13 @@ def _parts(parent: Parent, records: dict[str, RunRecord]) -> Table:
                 duration(sum(epoch.get("seconds") or 0.0 for epoch in record.history)),
             ]
         )
-    labels = [label(name) for name in metrics]
-    head = [parent.repetitions.one, "report", "tested", *labels, *(["threshold"] if chosen else [])]
+    head = [
+        parent.repetitions.one,
+        "report",
+        "tested",
+        *(md(labels.of(name)) for name in metrics),
+        *(["threshold"] if chosen else []),
+    ]
     return Table([*head, "best epoch", "time"], rows, text_columns=2)
 
 

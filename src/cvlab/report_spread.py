@@ -2,42 +2,54 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from cvlab.definitions import find, path_of
+from cvlab.definitions_model import TOP_K
 from cvlab.document import Block, Bullets, Table
+from cvlab.report_record import RunRecord
+from cvlab.report_text import md
 from cvlab.run_folder import Json
 
 Cell = dict[str, Any]
-# Of the other metrics, not of the network.
-NO_METRICS = re.compile(r".*_standard_error")
+Cells = Mapping[str, Cell]
 # What stands at the operating point has a table of its own in metrics.json.
 BINARY = "binary"
-SPELLED = {
-    "auc": "AUC",
-    "ccc": "CCC",
-    "corr": "CORR",
-    "dice": "Dice",
-    "f1": "F1",
-    "hd95": "HD95",
-    "iou": "IoU",
-    "mae": "MAE",
-    "mcc": "MCC",
-    "npv": "NPV",
-    "ppv": "PPV",
-    "r2": "R2",
-    "rmse": "RMSE",
-    "roc": "ROC",
-    "sagr": "SAGR",
-}
+# It says how sure another metric is, not how good the network.
+STANDARD_ERROR = "standard_error"
+COLUMNS = ("mean", "standard_deviation", "minimum", "maximum")
 
 
-def label(name: str) -> str:
-    """Returns what a metric of `metrics.json` is called; `binary.` stands before those at the operating point."""
-    group, _, metric = name.rpartition(".")
-    words = "Cohen's kappa" if metric == "cohen_kappa" else metric.replace("_", " ")
-    words = re.sub(r"[a-z0-9]+", lambda word: SPELLED.get(word[0], word[0]), words)
-    return f"{words}, at the operating point" if group else words
+@dataclass(frozen=True)
+class Labels:
+    """What the metrics of a task are called.
+
+    Attributes:
+        task: Its name.
+        structure: What masks show, where the task is about masks.
+    """
+
+    task: str
+    structure: str
+
+    @classmethod
+    def of_run(cls, record: RunRecord) -> Labels:
+        """Returns those of a run's last task."""
+        stages = record.data.get("stages") or [{}]
+        masks = stages[-1].get("masks") or ["structure"]
+        return cls(str(record.task["name"]), str(masks[0]))
+
+    def of(self, name: str) -> str:
+        """Returns the label of a metric in plain text; `binary.` stands before those at the operating point."""
+        path = path_of(name)
+        found = find(self.task, path)
+        label = path[-1].replace("_", " ")
+        # The definition of `top_3_accuracy` is that of every k.
+        if found is not None and found[1].key != TOP_K:
+            label = found[1].label.replace("{structure}", self.structure)
+        return f"{label}, at the operating point" if path[0] == BINARY else label
 
 
 def scalars(metrics: Json) -> dict[str, Cell]:
@@ -48,7 +60,7 @@ def scalars(metrics: Json) -> dict[str, Cell]:
     """
     cells = {name: cell for name, cell in metrics.items() if _is_cell(cell)}
     cells |= {f"{BINARY}.{name}": cell for name, cell in metrics.get(BINARY, {}).items() if _is_cell(cell)}
-    return {name: cell for name, cell in cells.items() if not _is_count(cell) and not NO_METRICS.fullmatch(name)}
+    return {name: cell for name, cell in cells.items() if not _is_count(cell) and not name.endswith(STANDARD_ERROR)}
 
 
 def _is_cell(value: Any) -> bool:
@@ -60,14 +72,16 @@ def _is_count(cell: Cell) -> bool:
     return all(isinstance(value, int) for value in values)
 
 
-def spread_table(metrics: Json) -> list[Block]:
-    """Returns the spread of every metric of a split; below it, where and why some are undefined."""
-    cells = scalars(metrics)
-    columns = ("mean", "standard_deviation", "minimum", "maximum")
-    rows = [[label(name), *(value_text(cell[column]) for column in columns)] for name, cell in cells.items()]
-    reasons = [f"{label(name)}: {cell['reason']}" for name, cell in cells.items() if "reason" in cell]
+def spread_table(cells: Cells, labels: Labels) -> list[Block]:
+    """Returns the spread of metrics; below it, where and why some are undefined."""
+    rows = [[md(labels.of(name)), *(value_text(cell[column]) for column in COLUMNS)] for name, cell in cells.items()]
+    reasons: dict[str, list[str]] = {}
+    for name, cell in cells.items():
+        if "reason" in cell:
+            reasons.setdefault(cell["reason"], []).append(labels.of(name))
+    told = [f"{', '.join(names)}: {reason}." for reason, names in reasons.items()]
     table = Table(["metric", "mean", "standard deviation", "smallest", "largest"], rows)
-    return [table, *([Bullets([*dict.fromkeys(reasons)])] if reasons else [])]
+    return [table, *([Bullets(told)] if told else [])]
 
 
 def spread_text(cell: Cell) -> str:
