@@ -40,12 +40,12 @@ def classes(
     n: int, k: int = 3, *, group: Any = None, seed: int = 0, target: Any = None, skill: float = 1.5
 ) -> ClassificationPredictions:
     draw = np.random.default_rng(seed)
-    truth = draw.integers(0, k, size=n) if target is None else np.asarray(target)
+    truth = draw.integers(0, k, size=n) if target is None else np.asarray(target).astype(np.int64)
     logits = draw.normal(size=(n, k))
     logits[np.arange(n), truth] += skill
     scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     groups = strings(range(n) if group is None else group)
-    names = tuple(["no", "a.b", "per_class", *map(str, range(k))][:k])
+    names = tuple(["no", "a.b", "per_class", "value", "low", "intervals", *map(str, range(k))][:k])
     return ClassificationPredictions(strings(range(n)), groups, truth, scores.argmax(axis=1), scores, names)
 
 
@@ -128,6 +128,17 @@ def test_grouped_intervals_are_those_of_a_plain_loop_over_resampled_tables(path:
             expected = bca_interval(value, drawn, left_out, 0.9, groups=deciding)
         assert ends(found) == pytest.approx(expected, abs=1e-9)
         assert found["method"].lower() == f"{method} bootstrap, 200 resamples of {len(set(p.group))} groups"
+
+
+def test_a_class_may_be_called_as_a_part_of_a_cell() -> None:
+    found = of_classes(classes(120, 6))
+    assert all("low" in found["per_class"][name]["recall"] for name in ("value", "low", "intervals"))
+
+
+def test_a_share_that_is_kept_has_no_interval() -> None:
+    p = classes(120, 2, group=np.arange(120) // 3, target=np.arange(120) < 9)
+    found = of_classes(p, point=OperatingPoint("a.b", 0.5, 0.3, "val", 120, {}))["binary"]
+    assert "drawn apart" in found["prevalence"]["no_interval"]
 
 
 def test_equal_seeds_give_equal_intervals() -> None:

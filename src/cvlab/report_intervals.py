@@ -8,7 +8,7 @@ from typing import Any
 
 from cvlab.document import Block, Bullets, Paragraph
 from cvlab.errors import RunFolderError, counted
-from cvlab.metrics.intervals import INTERVALS
+from cvlab.metrics.intervals import INTERVALS, is_cell
 from cvlab.report_record import RunRecord
 from cvlab.report_text import code
 from cvlab.run_folder import Json, read_json
@@ -70,7 +70,7 @@ def _difference(computed: Any, stored: Any, where: str = "") -> tuple[str, objec
     """
     if isinstance(computed, Mapping) and isinstance(stored, Mapping):
         for name, value in computed.items():
-            place = where if name == "value" else f"{where}, {name}" if where else str(name)
+            place = where if name == "value" and is_cell(computed) else f"{where}, {name}" if where else str(name)
             if name in stored and (found := _difference(value, stored[name], place)):
                 return found
         return None
@@ -94,7 +94,7 @@ def _merged(computed: Metrics, stored: Json) -> Metrics:
         before = stored.get(name)
         if not isinstance(cell, dict) or not isinstance(before, dict):
             found[name] = cell
-        elif "value" in cell:
+        elif is_cell(cell):
             found[name] = {**cell, **{key: before[key] for key in ADDED if key in before}}
         else:
             found[name] = _merged(cell, before)
@@ -104,7 +104,7 @@ def _merged(computed: Metrics, stored: Json) -> Metrics:
 def brackets(metrics: Mapping[str, Metrics]) -> str:
     """Returns what stands in brackets behind a number, as a sentence to go on with; nothing without intervals."""
     for values in metrics.values():
-        if INTERVALS in values and any("low" in cell for cell in values.values() if isinstance(cell, dict)):
+        if INTERVALS in values and any("low" in cell for cell in values.values() if is_cell(cell)):
             return f" In brackets stand {values[INTERVALS]['confidence'] * 100:g} % intervals."
     return ""
 

@@ -54,11 +54,16 @@ def with_intervals(metrics: Cells, table: Resampling, settings: Bootstrap, *, se
     return {**_filled(metrics, basis), INTERVALS: basis.described()}
 
 
+def is_cell(value: object) -> bool:
+    """Whether a part of the metrics is a cell, and no mapping of cells; a class may be called `value`."""
+    return isinstance(value, dict) and "value" in value and not isinstance(value["value"], dict)
+
+
 def _filled(cells: Cells, basis: _Basis, above: Path = ()) -> Cells:
     found: Cells = {}
     for name, cell in cells.items():
         path = (*above, name)
-        if isinstance(cell, dict) and "value" not in cell:
+        if isinstance(cell, dict) and not is_cell(cell):
             found[name] = _filled(cell, basis, path)
         elif path in basis.whole and cell["value"] is not None:
             found[name] = {**cell, **basis.interval(path)}
@@ -152,6 +157,8 @@ class _Basis:
         """Returns what is added to a cell."""
         if not self.grouped and path in self.table.proportions:
             return self._wilson(path)
+        if path[-1] == "prevalence" and self.apart:
+            return _none("rare classes are drawn apart, so that their share hardly changes")
         if path[-1] in ("roc_auc", "average_precision") and (*path[:-1], "roc_auc") in self.table.areas:
             return self._of_ranks(path)
         return self._bootstrap(path)
