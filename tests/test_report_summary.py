@@ -106,6 +106,7 @@ def test_the_summary_comes_first_and_all_else_in_the_order_of_the_work(document:
         "Precision and recall (test)",
         "Confusion matrix (test)",
         "At the operating point",
+        "Calibration",
         "Configuration",
         "Environment",
         "Model",
