@@ -228,6 +228,7 @@ def test_a_cache_folder_that_cannot_be_made(paths: list[Path]) -> None:
         built(paths, paths[0] / "cache")
 
 
+@pytest.mark.slow
 def test_a_write_that_fails_half_way_leaves_nothing(large: Path, tmp_path: Path) -> None:
     process = start(large, tmp_path, limit=50_000)
     _, message = process.communicate(timeout=60)

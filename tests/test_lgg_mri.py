@@ -180,6 +180,15 @@ def test_masks_that_show_nothing_or_everything(root: Path, tmp_path: Path) -> No
     assert any("1 mask show so little that nothing is left of it" in text for text in stage.warnings)
 
 
+def test_masks_whose_background_is_white_are_noticed(root: Path, tmp_path: Path) -> None:
+    assert not any("inverted" in text for text in prepared(tmp_path, root=root).stages[0].warnings)
+    for path in root.glob("*/*_mask.tif"):
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    (said,) = [text for text in prepared(tmp_path, root=root).stages[0].warnings if "inverted" in text]
+    assert said.startswith("Half of the masks cover 100% or more of their image. 0 (black) is the background")
+    assert str(root / "P00/P00_1_mask.tif") in said
+
+
 def test_other_folders(root: Path, tmp_path: Path) -> None:
     for wrong, hint in ((tmp_path, f"Did you mean data.root={root}?"), (root / "P00", f"data.root={root}?")):
         with pytest.raises(DataError, match="expected a folder a patient") as caught:

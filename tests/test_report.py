@@ -145,6 +145,7 @@ def test_the_same_files_give_the_same_bytes(run: RunFolder, tmp_path: Path) -> N
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.slow
 def test_what_must_not_be_overlooked_stands_first(small: RunFolder) -> None:
     edit(small.data, synthetic=True, allow_leakage=True, leaks=["group <b>x</b>\nin train and val", "image 2"])
     edit(small.status, status="failed", reason="the loss is no number")

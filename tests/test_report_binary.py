@@ -76,6 +76,7 @@ def test_every_figure_is_that_of_the_predictions(reported: RunFolder) -> None:
     assert by_label["truth healthy"] == [f"{fp} false alarms (false positives)", f"{tn} cleared (true negatives)"]
 
 
+@pytest.mark.slow
 def test_the_threshold_and_where_it_comes_from(run: RunFolder) -> None:
     report = run.report.read_text()
     threshold = read_json(run.operating_point)["threshold"]

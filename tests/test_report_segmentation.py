@@ -267,6 +267,7 @@ def test_images_that_are_groups_of_their_own_have_no_volumes(small: RunFolder) -
     assert "volume" not in "\n".join(markdown(report.sections["Results"] + report.sections["Dice of the best weights"]))
 
 
+@pytest.mark.slow
 def test_groups_are_called_what_the_source_calls_them(small: RunFolder) -> None:
     data = read_json(small.data)
     data["stages"][0]["group_name"] = "patient"
@@ -305,6 +306,7 @@ def test_an_earlier_stage_has_its_results_and_curves(run: RunFolder) -> None:
     assert (run.plots / "train_curve_dice.png").is_file()
 
 
+@pytest.mark.slow
 def test_the_structure_is_named_as_it_is(tmp_path: Path) -> None:
     run = fake_segmentation_run(tmp_path, stages=("train",), structure="a|b_*c*")
     run.history.write_text("")
