@@ -11,6 +11,9 @@ from cvlab.document_html import to_html
 from cvlab.errors import RunFolderError, counted, did_you_mean
 from cvlab.registry import load
 from cvlab.report_data import audit_section, samples_section
+from cvlab.report_definitions import with_definitions, with_links
+from cvlab.report_expected import HEADING as EXPECTED
+from cvlab.report_expected import expected_section
 from cvlab.report_record import RunRecord, TaskReport, read_record
 from cvlab.report_setup import environment_section, model_section, training_section
 from cvlab.report_summary import SYNTHETIC, not_complete, summary_sections
@@ -32,8 +35,9 @@ def write_report(run: RunFolder) -> Path:
     Raises:
         RunFolderError: A file of the run is missing or damaged, such as the predictions.
     """
-    document = build_document(read_record(run))
-    page = to_html(document, run.path)
+    record = read_record(run)
+    document = with_definitions(record, build_document(record))
+    page = to_html(with_links(record, document), run.path)
     path: Path = run.report
     write_text(path, to_markdown(document))
     write_text(run.report_page, page)
@@ -44,6 +48,7 @@ def build_document(record: RunRecord) -> Document:
     """Draws `plots/*.png` and returns the whole report."""
     run, part = record.run, _task_report(record)
     sections: dict[str, list[Block]] = {
+        EXPECTED: expected_section(record),
         "Samples": samples_section(record),
         "Data audit": audit_section(record),
         "Training": training_section(record, part),
