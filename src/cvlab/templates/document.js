@@ -35,7 +35,7 @@ const large = dialog.querySelector("img");
 
 function open(picture, caption) {
   const [width, height] = ["width", "height"].map((side) => Number(picture.getAttribute(side)));
-  const fitting = Math.min((window.innerWidth - 32) / width, (window.innerHeight - 112) / height);
+  const fitting = Math.min((window.innerWidth - 32) / width, (window.innerHeight - 84) / height);
   large.src = picture.src;
   large.alt = picture.alt;
   large.width = Math.round(width * Math.max(1, fitting));
