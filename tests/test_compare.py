@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from cvlab import compare_tests, plots
+from cvlab import compare_draws, plots
 from cvlab.compare import Request, compare, compare_runs, new_folder
 from cvlab.compare_document import document_of
 from cvlab.compare_words import p_cell, p_text
@@ -33,8 +33,8 @@ TWO = ("no", "yes")
 @pytest.fixture(scope="module", autouse=True)
 def _few_resamples() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compare_tests, "RESAMPLES", 400)
-        patch.setattr(compare_tests, "RESAMPLES_A_PAIR", 100)
+        patch.setattr(compare_draws, "RESAMPLES", 400)
+        patch.setattr(compare_draws, "RESAMPLES_A_PAIR", 100)
         patch.setattr(plots, "DPI", 50)
         yield
 
@@ -130,7 +130,7 @@ def test_the_tables_show_costs_differences_of_settings_and_published_figures(par
     assert "<b>" not in re.sub(r"`[^`]+`|```.*?```", "", text, flags=re.DOTALL)
     assert "\\<b\\>\\*x\\*" in text
     assert "| accuracy |" in text
-    for heading in ("In words", "Leaderboard", "Differences", "Published figures", "What the numbers mean"):
+    for heading in ("In words", "Leaderboard", "Differences", "Against published figures", "What the numbers mean"):
         assert f"## {heading}\n" in text
 
 

@@ -11,17 +11,28 @@ import pytest
 from scipy import stats
 from sklearn.metrics import f1_score, roc_auc_score
 
-from cvlab import compare_tests
+from cvlab import compare_draws
 from cvlab.compare import Request, compare_runs
+from cvlab.compare_draws import SEED, draw
 from cvlab.compare_found import Compared
-from cvlab.compare_tests import SEED, Comparison, draw
+from cvlab.compare_tests import Comparison
 from cvlab.console import Console
+from cvlab.metrics import classification
 from cvlab.metrics.classification import read_predictions
 from cvlab.metrics.segmentation import read_predictions as read_masks
 from cvlab.run_folder import RunFolder
 from cvlab.statistics.bootstrap import group_weights
 from cvlab.statistics.paired import bootstrap_difference, mcnemar
-from tests.compare_fixture import classification_run, ids_of, regression_run, segmentation_run, table_of, write_run
+from tests.compare_fixture import (
+    NAMES,
+    classification_run,
+    ids_of,
+    regression_run,
+    segmentation_run,
+    table_of,
+    write_run,
+)
+from tests.run_fixture import fake_scores
 
 
 def compared(*paths: Path, by: str | None = None) -> Compared:
@@ -39,8 +50,8 @@ RESAMPLES = 500
 @pytest.fixture(scope="module", autouse=True)
 def _few_resamples() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compare_tests, "RESAMPLES", RESAMPLES)
-        patch.setattr(compare_tests, "RESAMPLES_A_PAIR", 100)
+        patch.setattr(compare_draws, "RESAMPLES", RESAMPLES)
+        patch.setattr(compare_draws, "RESAMPLES_A_PAIR", 100)
         yield
 
 
@@ -232,6 +243,25 @@ def test_a_class_of_few_groups_is_not_tested(tmp_path: Path) -> None:
     one = of(compared(*(run.path for run in runs)), "macro_f1")
     assert (one.p, one.low) == (None, None)
     assert one.reason == "5 groups are too few (6 are the least)"
+
+
+def test_a_mean_over_classes_is_as_uncertain_as_its_rare_classes(tmp_path: Path) -> None:
+    target = np.repeat([0, 1, 2], [3, 60, 60])
+    runs = []
+    for seed, name in enumerate(("vgg", "alexnet")):
+        scores = fake_scores(target, 3, 0.4 * seed, seed)
+        # One of them knows the rare class, the other does not.
+        scores[:3] = [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]][seed]
+        ids = ids_of(len(target))
+        runs.append(write_run(tmp_path / name / "t", classification.predictions_csv(ids, ids, target, scores, NAMES)))
+    found = compare_runs(Request([run.path for run in runs], None, "test", None, False), Console())
+    area = of(found, "macro_roc_auc")
+    assert (area.p, area.low) == (None, None)
+    assert area.reason == "rare classes decide it: happy (3 samples)"
+    rare = of(found, "per_class.happy.roc_auc")
+    assert (rare.p, rare.reason, rare.others) == (None, "3 samples are too few (6 are the least)", ())
+    assert of(found, "per_class.sad.roc_auc").test.startswith("DeLong")
+    assert of(found, "accuracy").p is not None
 
 
 def test_groups_keep_the_rate_of_false_findings() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from shutil import rmtree
 
 from cvlab.compare_document import document_of
+from cvlab.compare_draws import SEED, resamples_of
 from cvlab.compare_entrants import Entrant, Result, read_entrants
 from cvlab.compare_figures import Drawer
 from cvlab.compare_found import SYNTHETIC, Compared, costs_row, value_text
@@ -18,7 +19,7 @@ from cvlab.compare_json import json_of
 from cvlab.compare_match import Samples, match
 from cvlab.compare_runs import Candidate, find_candidates
 from cvlab.compare_task import ComparedTask, Metric
-from cvlab.compare_tests import SEED, compare_pairs, resamples_of
+from cvlab.compare_tests import compare_pairs
 from cvlab.compare_warnings import warnings_of
 from cvlab.config_evaluate import Bootstrap
 from cvlab.console import Console
@@ -35,6 +36,8 @@ TASKS = {
     "segmentation": "cvlab.compare_segmentation",
 }
 TEST = "test"
+# What is printed of more pairs is the first sentence of each; the page has all.
+MOST_TOLD_WHOLLY = 3
 PARENT = Path("comparisons")
 
 
@@ -184,7 +187,7 @@ def _say(found: Compared, console: Console) -> None:
     for row in (head, *rows):
         console.say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     console.say()
-    for sentence in found.sentences():
+    for sentence in found.sentences(brief=len(found.pairs) > MOST_TOLD_WHOLLY):
         console.say(f"- {sentence}")
 
 

@@ -22,7 +22,7 @@ from cvlab.report_record import RunRecord
 from cvlab.report_text import three_decimals
 from cvlab.run_folder import Json, read_json
 from cvlab.statistics.delong import PairedDifference, paired_test
-from cvlab.statistics.paired import mcnemar, tango_interval
+from cvlab.statistics.paired import FEWEST_GROUPS, mcnemar, tango_interval
 
 METRICS = (
     Metric(("accuracy",), "accuracy"),
@@ -164,7 +164,7 @@ def _mcnemar(first: ClassificationPredictions, second: ClassificationPredictions
 def _delong(first: ClassificationPredictions, second: ClassificationPredictions, index: int) -> list[NamedTest]:
     is_class = first.target == index
     positives, negatives = int(is_class.sum()), int((~is_class).sum())
-    if min(positives, negatives) < 2:
+    if min(positives, negatives) < FEWEST_GROUPS:
         return []
     found = paired_test(is_class, first.scores[:, index], second.scores[:, index])
     note = f"{positives:,} of the class, {negatives:,} of others"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cvlab.compare_draws import resamples_of
 from cvlab.compare_found import Compared
-from cvlab.compare_tests import Comparison, Pair, resamples_of
+from cvlab.compare_tests import Comparison, Pair
 from cvlab.compare_words import evidence, p_cell
 from cvlab.document import Block, Paragraph, Picture, Pictures, Section, Table
 from cvlab.report_text import md

@@ -35,7 +35,7 @@ def document_of(found: Compared, pictures: Sequence[Picture]) -> Document:
         Section("Leaderboard", _leaderboard(found)),
         Section("All metrics", _all_metrics(found)),
         *_repetitions(found),
-        Section("Published figures", expected_blocks(found)),
+        Section("Against published figures", expected_blocks(found)),
         Section("Curves", [Pictures(others)] if others else []),
         *differences_sections(found, of_differences),
         Section("Other tests of the same differences", other_tests_blocks(found)),

@@ -57,10 +57,11 @@ class Compared:
             return list(self.pairs)
         return [pair for pair in self.pairs if pair.first is self.entrants[0]]
 
-    def sentences(self) -> list[str]:
-        """What was found, in words."""
+    def sentences(self, *, brief: bool = False) -> list[str]:
+        """What was found, in words; in brief only by the metric that ranks the models."""
         show = self.task.show
-        told = [text for pair in self.told_pairs for text in sentences_of_pair(pair, self.samples, self.split, show)]
+        of_pairs = [sentences_of_pair(pair, self.samples, self.split, show) for pair in self.told_pairs]
+        told = [text for of_pair in of_pairs for text in (of_pair[:1] if brief else of_pair)]
         runs = [sentence_of_runs(entrant, self.metrics[0], show) for entrant in self.entrants if entrant.kind != "run"]
         return [*told, *filter(None, runs)]
 

@@ -5,28 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cvlab.compare_entrants import Entrant, Result
+from cvlab.compare_draws import Drawn, draw, groups_behind
+from cvlab.compare_entrants import Entrant
 from cvlab.compare_match import Samples, seeds
 from cvlab.compare_task import ComparedTask, Metric, NamedTest
-from cvlab.errors import counted
-from cvlab.metrics.replicates import Path, Resampling, flat
-from cvlab.statistics.bootstrap import weight_chunks
+from cvlab.metrics.replicates import Path
+from cvlab.statistics.bootstrap import Values
 from cvlab.statistics.delong import PairedDifference
-from cvlab.statistics.paired import FEWEST_GROUPS, bootstrap_difference, difference_of_means, holm
+from cvlab.statistics.paired import bootstrap_difference, difference_of_means, holm
 
-RESAMPLES = 2000
-# The smallest p of B resamples is 2 / (B + 1); after Holm's factor it should still tell.
-RESAMPLES_A_PAIR = 200
-SEED = 42
-CHUNK_SIZE = 400_000
 MOST_UNDEFINED = 0.05
-
-Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -84,15 +75,6 @@ class Pair:
     comparisons: tuple[Comparison, ...]
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A result on all resamples: every metric (B,), and what there was to resample."""
-
-    result: Result
-    resampling: Resampling
-    replicates: dict[Path, Values]
-
-
 def compare_pairs(
     entrants: Sequence[Entrant],
     samples: Samples,
@@ -115,60 +97,6 @@ def compare_pairs(
         compared = [_compare(metric, (first, drawn[one]), (second, drawn[other]), samples, task) for metric in metrics]
         pairs.append(Pair(first, second, tuple(compared)))
     return _adjusted(pairs)
-
-
-def resamples_of(entrants: Sequence[Entrant]) -> int:
-    """Returns how many resamples are drawn."""
-    pairs = len(entrants) * (len(entrants) - 1) // 2
-    return max(RESAMPLES, RESAMPLES_A_PAIR * pairs)
-
-
-def draw(
-    entrants: Sequence[Entrant],
-    samples: Samples,
-    metrics: Sequence[Metric],
-    task: ComparedTask,
-    advance: Callable[[int], None] = lambda count: None,
-) -> list[list[Drawn]]:
-    """Computes every metric of every result on the same resamples."""
-    if len(entrants) < 2:
-        return [[] for _ in entrants]
-    offers = [
-        [task.resampling(result.table, result.record, pooled=result.pooled) for result in entrant.results]
-        for entrant in entrants
-    ]
-    parts: list[list[dict[Path, list[Values]]]] = [
-        [{metric.path: [] for metric in metrics} for _ in entrant.results] for entrant in entrants
-    ]
-    chunk = max(CHUNK_SIZE // len(samples.ids), 16)
-    strata = _strata(entrants, offers, samples)
-    for weights in weight_chunks(samples.group, strata, resamples=resamples_of(entrants), seed=SEED, chunk=chunk):
-        for entrant, of_entrant, collected in zip(entrants, offers, parts, strict=True):
-            for result, offer, found in zip(entrant.results, of_entrant, collected, strict=True):
-                values = flat(offer.replicates(weights[:, samples.rows(result)]))
-                for path in found:
-                    found[path].append(values.get(path, np.full(len(weights), np.nan)))
-                advance(len(weights))
-    return [
-        [
-            Drawn(result, offer, {path: np.concatenate(values) for path, values in found.items()})
-            for result, offer, found in zip(entrant.results, of_entrant, collected, strict=True)
-        ]
-        for entrant, of_entrant, collected in zip(entrants, offers, parts, strict=True)
-    ]
-
-
-def _strata(
-    entrants: Sequence[Entrant], offers: Sequence[Sequence[Resampling]], samples: Samples
-) -> NDArray[Any] | None:
-    """The class of each sample of the comparison."""
-    found = np.zeros(len(samples.ids), dtype=np.int64)
-    for entrant, of_entrant in zip(entrants, offers, strict=True):
-        for result, offer in zip(entrant.results, of_entrant, strict=True):
-            if offer.strata is None:
-                return None
-            found[samples.rows(result)] = offer.strata
-    return found
 
 
 def _compare(
@@ -211,26 +139,14 @@ def _bootstrap(
     defined = differences[np.isfinite(differences)]
     if len(defined) < (1 - MOST_UNDEFINED) * len(differences):
         return None, f"it is undefined in {1 - len(defined) / len(differences):.0%} of the resamples"
-    groups = min(_deciding(one, path, samples) for _, of_entrant in (first, second) for one in of_entrant)
-    unit = "group" if samples.grouped else "sample"
-    if groups < FEWEST_GROUPS:
-        return None, f"{counted(groups, unit)} are too few ({FEWEST_GROUPS} are the least)"
+    groups, reason = groups_behind(path, first[1], second[1], samples)
+    if reason:
+        return None, reason
     assert found.difference is not None
     runs = _values_of_runs(first[0], second[0], path, samples)
     if runs:
         return difference_of_means(found.difference, defined, runs, groups=groups), ""
     return bootstrap_difference(found.difference, defined, groups=groups), ""
-
-
-def _deciding(drawn: Drawn, path: Path, samples: Samples) -> int:
-    """How many groups a metric rests on: those of the class in question, where it is about one."""
-    group, offer = samples.group[samples.rows(drawn.result)], drawn.resampling
-    if path in offer.proportions:
-        return len(np.unique(group[offer.proportions[path][1]]))
-    area = offer.areas.get((*path[:-1], "roc_auc"))
-    if area is not None and path[-1] in ("roc_auc", "average_precision"):
-        return min(len(np.unique(group[area[0]])), len(np.unique(group[~area[0]])))
-    return len(np.unique(group))
 
 
 def _values_of_runs(first: Entrant, second: Entrant, path: Path, samples: Samples) -> list[Values]:

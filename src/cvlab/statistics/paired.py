@@ -154,7 +154,7 @@ def _share_of_signs(ranks: Values, largest: float) -> float:
 
 
 def bootstrap_difference(
-    difference: float, replicates: ArrayLike, *, groups: int, confidence: float = 0.95
+    difference: float, replicates: ArrayLike, *, groups: float, confidence: float = 0.95
 ) -> PairedDifference:
     """Returns a difference with its bootstrap interval and the p at which that interval just reaches 0.
 
@@ -164,7 +164,7 @@ def bootstrap_difference(
     Args:
         difference: Of the statistic of all samples.
         replicates: (B,) the difference in each resample, finite.
-        groups: G, how many independent groups were drawn from; 6 or more.
+        groups: G, how many independent groups were drawn from, 6 or more; no whole number where they count unequally.
         confidence: Such as 0.95.
 
     Raises:
@@ -182,7 +182,7 @@ def bootstrap_difference(
 
 
 def difference_of_means(
-    difference: float, replicates: ArrayLike, runs: Sequence[ArrayLike], *, groups: int, confidence: float = 0.95
+    difference: float, replicates: ArrayLike, runs: Sequence[ArrayLike], *, groups: float, confidence: float = 0.95
 ) -> PairedDifference:
     """Returns the difference of two means over runs, uncertain by the samples and by what another seed gives.
 
