@@ -16,7 +16,7 @@ from cvlab.errors import RunFolderError
 from cvlab.metrics.classification import read_predictions
 from cvlab.metrics.segmentation import read_predictions as read_masks
 from cvlab.metrics.spread import spread, spread_of_all
-from cvlab.pooling import pool
+from cvlab.pooling import is_pooled, pool
 from cvlab.repetitions import Parent
 from cvlab.report_repetitions import headline, write_repetition_report
 from cvlab.run_folder import read_json, write_json, write_text
@@ -163,6 +163,22 @@ def test_without_all_folds_nothing_is_pooled_and_old_pools_go(films: Parent) -> 
         films.run(part).status.unlink()
     with pytest.raises(RunFolderError, match="no part is finished"):
         pool(films)
+
+
+def test_a_part_that_was_evaluated_on_its_own_is_noticed(films: Parent) -> None:
+    assert is_pooled(films)
+    metrics = films.run("fold-2").metrics
+    found = read_json(metrics)
+    write_json(metrics, {**found, "test": {**found["test"], "accuracy": {"value": 0.123}}})
+    assert not is_pooled(films)
+    pool(films)
+    assert read_json(films.folder.summary)["splits"]["test"]["accuracy"]["minimum"] == 0.123
+    assert is_pooled(films)
+    pooled = films.folder.predictions("test")
+    pooled.write_text(pooled.read_text().replace(",ill,", ",well,", 1))
+    assert not is_pooled(films)
+    films.folder.summary.unlink()
+    assert not is_pooled(films)
 
 
 def test_parts_of_other_data_are_not_pooled(films: Parent) -> None:

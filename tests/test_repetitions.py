@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from cvlab.cli import app
 from cvlab.config_file import experiment_yaml, load_experiment
 from cvlab.config_split import SplitConfig
 from cvlab.console import Console
@@ -21,7 +23,7 @@ from cvlab.repetitions import Kind, Parent, Repetitions, share_of_rest
 from cvlab.run_folder import RunFolder, write_json, write_text
 from tests.config_fixture import changed, problems_of
 from tests.experiment_fixture import CONFIG
-from tests.repetition_fixture import BINARY, MASKS, experiment_of, write_data
+from tests.repetition_fixture import BINARY, MASKS, experiment_of, write_data, write_repetition
 
 SEEDS = Repetitions("seeds", (1, 2, 3))
 FOLDS = Repetitions("folds", (1, 2, 3), ("train", "tune"))
@@ -274,3 +276,29 @@ def test_a_parent_is_no_run_and_its_parts_are(tmp_path: Path) -> None:
     assert parent.begun() == ["seed-2"]
     assert parent.finished() == []
     assert not parent.is_done()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "c.yaml", "--seeds", "1"], "greater than or equal to 2"),
+        (["train", "c.yaml", "--seeds", "2", "--folds", "2"], "--seeds and --folds exclude each other"),
+        (["train", "--resume", "PARENT", "--folds", "3"], "leave out --seeds and --folds"),
+        (["train", "--resume", "PARENT", "stages.0.epochs=9"], "go on with the settings that they share"),
+        (["part", "train", "PARENT", "seed-9"], "there is no such part"),
+    ],
+)
+def test_words_that_do_not_go_together_are_refused(words: list[str], message: str, tmp_path: Path) -> None:
+    parent = loaded(tmp_path, changed())
+    write_json(parent.folder.repetitions, SEEDS.json())
+    done = CliRunner().invoke(app, [str(tmp_path) if word == "PARENT" else word for word in words])
+    assert done.exit_code == 2
+    assert message in " ".join(done.output.split())
+
+
+def test_a_finished_folder_has_nothing_to_do(data: Path) -> None:
+    parent = write_repetition(data / "runs", experiment_of(data, BINARY), "seeds", 2)
+    write_text(parent.folder.report, "")
+    done = CliRunner().invoke(app, ["train", "--resume", str(parent.path)])
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("Nothing to do: all 2 seeds are finished.")

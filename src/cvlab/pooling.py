@@ -45,6 +45,34 @@ def pool(parent: Parent) -> None:
     Raises:
         RunFolderError: The parts do not belong together, or a file of one is missing or damaged.
     """
+    parts, folder = _read_parts(parent), parent.folder
+    write_json(folder.summary, _summary(parts))
+    if _has_all_folds(parent, parts):
+        write_text(folder.predictions(TEST), _pooled_rows(parts))
+        write_text(folder.out_of_fold, _origins(parts))
+        write_json(folder.metrics, {TEST: _pooled_metrics(parent, parts)})
+        return
+    for stale in (folder.predictions(TEST), folder.out_of_fold, folder.metrics):
+        stale.unlink(missing_ok=True)
+
+
+def is_pooled(parent: Parent) -> bool:
+    """Whether the parent's files are those of its parts as these are now; one may have been evaluated on its own.
+
+    Raises:
+        RunFolderError: The parts do not belong together, or a file of one is missing or damaged.
+    """
+    parts, folder = _read_parts(parent), parent.folder
+    if not folder.summary.is_file() or read_json(folder.summary) != _summary(parts):
+        return False
+    pooled = folder.predictions(TEST)
+    if not _has_all_folds(parent, parts):
+        return not pooled.is_file()
+    whole = pooled.is_file() and folder.out_of_fold.is_file() and folder.metrics.is_file()
+    return whole and pooled.read_text(encoding="utf-8") == _pooled_rows(parts)
+
+
+def _read_parts(parent: Parent) -> list[Part]:
     names = parent.finished()
     if not names:
         raise RunFolderError(
@@ -53,16 +81,13 @@ def pool(parent: Parent) -> None:
         )
     parts = [_read_part(parent, name) for name in names]
     _check_same_samples(parent, parts)
-    write_json(parent.folder.summary, _summary(parts))
-    folder = parent.folder
-    if parent.repetitions.kind == "folds" and len(parts) == len(parent.repetitions.parts):
+    if _has_all_folds(parent, parts):
         _check_tested_once(parent, parts)
-        write_text(folder.predictions(TEST), _pooled_rows(parts))
-        write_text(folder.out_of_fold, _origins(parts))
-        write_json(folder.metrics, {TEST: _pooled_metrics(parent, parts)})
-        return
-    for stale in (folder.predictions(TEST), folder.out_of_fold, folder.metrics):
-        stale.unlink(missing_ok=True)
+    return parts
+
+
+def _has_all_folds(parent: Parent, parts: list[Part]) -> bool:
+    return parent.repetitions.kind == "folds" and len(parts) == len(parent.repetitions.parts)
 
 
 def _read_part(parent: Parent, name: str) -> Part:

@@ -12,6 +12,7 @@ from cvlab import registry
 from cvlab.config_file import differences
 from cvlab.document import Alert, Block, Code, Document, Paragraph, Quote, Section, Table
 from cvlab.errors import counted
+from cvlab.pooling import is_pooled, pool
 from cvlab.problems import shown
 from cvlab.repetitions import OWN_BUSINESS, Parent
 from cvlab.report import write_document, write_report
@@ -33,11 +34,15 @@ REPEATED = re.compile(r"seed|(stages\.\d+\.)?data\.split\.fold")
 def write_all_reports(parent: Parent) -> Path:
     """Writes the reports of all finished parts anew, then the parent's; returns the path of that.
 
+    Where a part was evaluated on its own meanwhile, all are summarised anew.
+
     Raises:
         RunFolderError: A file is missing or damaged.
     """
     for part in parent.finished():
         write_report(parent.run(part))
+    if not is_pooled(parent):
+        pool(parent)
     return write_repetition_report(parent)
 
 
