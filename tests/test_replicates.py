@@ -90,7 +90,7 @@ def test_classification(seed: int, n: int, k: int, with_ties: bool, top_k: int) 
 @given(SEEDS, st.integers(1, 20), st.integers(1, 3), st.booleans(), st.sampled_from(["mse", "mae", "huber", "ccc"]))
 def test_regression(seed: int, n: int, k: int, coarse: bool, loss: str) -> None:
     draw = np.random.default_rng(seed)
-    values = draw.integers(-1, 2, size=(2, n, k)) if coarse else draw.normal(1e6, 1, size=(2, n, k))
+    values = draw.integers(-1, 2, size=(2, n, k)) / 7 if coarse else draw.normal(1e6, 1, size=(2, n, k))
     target, predicted = values.astype(np.float64)
     group = names("g", draw.integers(0, 6, size=n))
     target_names = tuple(f"t.{index}" for index in range(k))
