@@ -77,11 +77,15 @@ Found = tuple[Group, Definition]
 
 
 def with_definitions(record: RunRecord, document: Document) -> Document:
-    """Returns a report with the definitions of the numbers in its tables as its last section but one."""
-    shown = {found: None for section in document.sections for _, found in _numbers(record, section)}
+    """Returns a report with the definitions of the numbers in its tables as its last part."""
+    shown: dict[Found, None] = {}
+    for section in document.sections:
+        for table in section.blocks:
+            if isinstance(table, Table):
+                shown |= dict.fromkeys(
+                    (*_of_columns(record, section, table).values(), *_of_rows(record, section, table).values())
+                )
     shown |= dict.fromkeys(_of_the_run(record))
-    if not shown:
-        return document
     ordered = [(group, one) for group in GROUPS for one in group.definitions if (group, one) in shown]
     labels = [one.label for _, one in ordered]
     parts = [
@@ -90,7 +94,16 @@ def with_definitions(record: RunRecord, document: Document) -> Document:
         )
         for group, one in ordered
     ]
-    return replace(document, sections=[*document.sections, Section(HEADING, [Paragraph(ABOUT)]), *parts])
+    terms = [Section(HEADING, [Paragraph(ABOUT)]), *parts] if parts else []
+    return replace(document, sections=[*document.sections, *terms])
+
+
+def _of_tables(record: RunRecord, document: Document) -> Iterator[Found]:
+    for section in document.sections:
+        for block in section.blocks:
+            if isinstance(block, Table):
+                yield from _of_columns(record, section, block).values()
+                yield from _of_rows(record, section, block).values()
 
 
 def with_links(record: RunRecord, document: Document) -> Document:
@@ -98,50 +111,45 @@ def with_links(record: RunRecord, document: Document) -> Document:
 
     Names of columns stay as they are, since a click sorts by them: a line below the table has their links.
     """
-    defined = {section.anchor for section in document.sections if section.anchor}
     sections = [
-        replace(
-            section, blocks=[linked for block in section.blocks for linked in _linked(record, section, block, defined)]
-        )
+        replace(section, blocks=[linked for block in section.blocks for linked in _linked(record, section, block)])
         for section in document.sections
     ]
     return replace(document, sections=sections)
 
 
-def _linked(record: RunRecord, section: Section, block: Block, defined: set[str]) -> Iterator[Block]:
+def _linked(record: RunRecord, section: Section, block: Block) -> Iterator[Block]:
     if not isinstance(block, Table):
         yield block
         return
-    links = {
-        text: f"[{text}](#{group.anchor(one)})"
-        for text, (group, one) in _numbers(record, replace(section, blocks=[block]))
-        if group.anchor(one) in defined
-    }
+    links = {text: _link(text, found) for text, found in _of_rows(record, section, block).items()}
     yield replace(block, rows=[[links.get(row[0], row[0]), *row[1:]] if row else row for row in block.rows])
-    if above := [links[text] for text in dict.fromkeys(block.head) if text in links]:
-        yield Paragraph(f"{NOT_LINKED} {', '.join(above)}.")
+    if columns := _of_columns(record, section, block):
+        yield Paragraph(f"{NOT_LINKED} {', '.join(_link(text, found) for text, found in columns.items())}.")
 
 
-def _numbers(record: RunRecord, section: Section) -> Iterator[tuple[str, Found]]:
-    """Yields the cells that name a number, and its definition: names of columns, and the first cells of rows."""
-    tables = [block for block in section.blocks if isinstance(block, Table)]
+def _link(text: str, found: Found) -> str:
+    group, one = found
+    return f"[{text}](#{group.anchor(one)})"
+
+
+def _of_columns(record: RunRecord, section: Section, table: Table) -> dict[str, Found]:
+    """Returns the definitions of the columns that name a number."""
+    found = {text: _find(plain_of(text), _groups(record, section)) for text in table.head}
+    return {text: one for text, one in found.items() if one is not None}
+
+
+def _of_rows(record: RunRecord, section: Section, table: Table) -> dict[str, Found]:
+    """Returns the definitions of the first cells that name a number."""
+    names, groups = [row[0] for row in table.rows if row], _groups(record, section)
+    found: dict[str, Found | None] = {}
     if section.heading == EXPECTED:
-        yield from _published(record, tables)
-        return
-    groups = _groups(record, section)
-    in_rows = not {group.name for group in groups} & OF_COLUMNS
-    for table in tables if groups else ():
-        for text in (*table.head, *(row[0] for row in table.rows if row and in_rows)):
-            if found := _find(plain_of(text), groups):
-                yield text, found
-
-
-def _published(record: RunRecord, tables: Sequence[Table]) -> Iterator[tuple[str, Found]]:
-    """The first cells of the published figures, which stand in the order of the configuration."""
-    names = [row[0] for table in tables for row in table.rows]
-    for text, figure in zip(names, record.config.get("expected") or [], strict=False):
-        if found := definition_of(figure["metric"], tables_of(record)):
-            yield text, found
+        # They stand in the order of the configuration.
+        figures, tables = record.config.get("expected") or [], tables_of(record)
+        found = {name: definition_of(one["metric"], tables) for name, one in zip(names, figures, strict=False)}
+    elif not {group.name for group in groups} & OF_COLUMNS:
+        found = {name: _find(plain_of(name), groups) for name in names}
+    return {text: one for text, one in found.items() if one is not None}
 
 
 def _groups(record: RunRecord, section: Section) -> tuple[Group, ...]:

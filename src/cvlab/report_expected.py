@@ -32,10 +32,9 @@ def expected_section(record: RunRecord) -> list[Block]:
         return [Paragraph(f"There are no metrics yet; {code(f'cvlab evaluate {record.run.path}')} computes them.")]
     tables = tables_of(record)
     results = expected_results(figures, read_json(path), synthetic=record.synthetic)
+    head = ["metric", "source", "comparison", "published", "this run"]
     return [
-        Table(
-            ["metric", "source", "", "published", "this run"], [_row(one, tables) for one in results], text_columns=3
-        ),
+        Table(head, [_row(one, tables) for one in results], text_columns=3),
         Paragraph(ABOUT),
         *([Paragraph(LEAKS)] if record.data.get("leaks") else []),
     ]
