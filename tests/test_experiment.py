@@ -50,7 +50,7 @@ def test_a_run_folder_is_complete(toy: tuple[Path, RunFolder]) -> None:
     run = toy[1]
     for path in (run.config, run.environment, run.samples, run.data, run.history, run.model, run.metrics, run.log):
         assert path.is_file(), path
-    for path in (run.last, run.best, run.stage_best("train"), run.stage_best("tune"), run.report):
+    for path in (run.last, run.best, run.stage_best("train"), run.stage_best("tune"), run.report, run.report_page):
         assert path.is_file(), path
     for moment in ("train-before", "train-after", "tune-before", "tune-after"):
         assert run.predictions("test", moment=moment).is_file()
