@@ -94,7 +94,7 @@ def test_classification(seed: int, n: int, k: int, with_ties: bool, top_k: int) 
 @given(SEEDS, st.integers(1, 20), st.integers(1, 3), st.booleans(), st.sampled_from(["mse", "mae", "huber", "ccc"]))
 def test_regression(seed: int, n: int, k: int, coarse: bool, loss: str) -> None:
     draw = np.random.default_rng(seed)
-    values = draw.integers(-1, 2, size=(2, n, k)) if coarse else draw.normal(1e6, 1, size=(2, n, k))
+    values = draw.integers(-1, 2, size=(2, n, k)) / 7 if coarse else draw.normal(1e6, 1, size=(2, n, k))
     target, predicted = values.astype(np.float64)
     group = names("g", draw.integers(0, 6, size=n))
     target_names = tuple(f"t.{index}" for index in range(k))
@@ -156,3 +156,18 @@ def test_a_volume_is_drawn_whole() -> None:
     )
     with pytest.raises(ValueError, match="whole"):
         segmentation_replicates.replicates(p, [[1, 2, 0]])
+
+
+def test_what_is_constant_in_a_resample_alone_has_no_relation() -> None:
+    """The mean of equal numbers is often another number by rounding, and must not make a spread."""
+    draw = np.random.default_rng(1)
+    for count in (3, 5, 6, 7, 9, 11):
+        target = np.concatenate([np.full(count, draw.random()), np.zeros(count + 1)])[:, None]
+        group = names("s", np.arange(len(target)))
+        p = RegressionPredictions(group, group, target, draw.normal(size=target.shape), ("t",))
+        drawn = np.concatenate([np.ones(count, dtype=int), np.zeros(count + 1, dtype=int)])
+        found = regression_replicates.replicates(p, [drawn])["per_target"]["t"]
+        assert found["truth_std"] == 0
+        assert np.isnan(found["corr"]), count
+        assert np.isnan(found["r2"]), count
+        assert found["ccc"] == 0
