@@ -250,8 +250,9 @@ def test_a_mean_over_classes_is_as_uncertain_as_its_rare_classes(tmp_path: Path)
     runs = []
     for seed, name in enumerate(("vgg", "alexnet")):
         scores = fake_scores(target, 3, 0.4 * seed, seed)
-        # One of them knows the rare class, the other does not.
-        scores[:3] = [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]][seed]
+        # One of them knows the rare class better than the other.
+        share = [np.array([0.9, 0.5, 0.3]), np.array([0.1, 0.4, 0.05])][seed]
+        scores[:3] = np.column_stack([share, (1 - share) / 2, (1 - share) / 2])
         ids = ids_of(len(target))
         runs.append(write_run(tmp_path / name / "t", classification.predictions_csv(ids, ids, target, scores, NAMES)))
     found = compare_runs(Request([run.path for run in runs], None, "test", None, False), Console())
