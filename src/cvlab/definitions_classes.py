@@ -15,7 +15,7 @@ CLASSIFICATION = Group(
             "loss",
             "mean of -ln(score of the true class); a score below 1e-7 counts as 1e-7",
             "0 to 16.12, lower is better; ln k where all scores are equal",
-            "cross-entropy, the negative log-likelihood of one sample",
+            "cross-entropy, the logarithmic score of Good 1952",
             "A few samples that are confidently wrong outweigh all others. It has no class weights and no label "
             "smoothing, so that it differs from the training loss, but can be compared between runs.",
         ),

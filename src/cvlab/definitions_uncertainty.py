@@ -144,11 +144,13 @@ INTERVALS = Group(
             "bootstrap",
             "bootstrap interval",
             "groups are drawn with replacement, as many as there are, thousands of times; the interval lies between "
-            "percentiles of the number in these resamples, corrected for bias and skewness (BCa) or not (percentile)",
+            "percentiles of the number in these resamples, corrected for bias and skewness (BCa) or not (percentile), "
+            "and further out for few groups; of calibration errors it is mirrored at the value (basic), from 0 on "
+            "where chance gives as much",
             "low <= high, 95 % unless configured otherwise",
-            "Efron 1987; Davison & Hinkley 1997",
-            "With few groups it is rough, and often too narrow. Numbers at the end of their range, and the ECE, whose "
-            "resamples are all worse than the sample, are covered less often than it says.",
+            "Efron 1987; Davison & Hinkley 1997; Hesterberg 2015",
+            "With few groups it is rough. In simulations the 95 % intervals of calibration errors held the truth in "
+            "87 to 99 of 100 cases.",
         ),
         Definition(
             "wilson",

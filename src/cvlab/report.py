@@ -11,6 +11,9 @@ from cvlab.document_html import to_html
 from cvlab.errors import RunFolderError, counted, did_you_mean
 from cvlab.registry import load
 from cvlab.report_data import audit_section, samples_section
+from cvlab.report_definitions import with_definitions, with_links
+from cvlab.report_expected import HEADING as EXPECTED
+from cvlab.report_expected import expected_section
 from cvlab.report_record import RunRecord, TaskReport, read_record
 from cvlab.report_setup import environment_section, model_section, training_section
 from cvlab.report_summary import SYNTHETIC, not_complete, summary_sections
@@ -32,12 +35,14 @@ def write_report(run: RunFolder) -> Path:
     Raises:
         RunFolderError: A file of the run is missing or damaged, such as the predictions.
     """
-    return write_document(build_document(read_record(run)), run)
+    record = read_record(run)
+    return write_document(record, build_document(record))
 
 
-def write_document(document: Document, run: RunFolder) -> Path:
-    """Writes a report into its folder in both forms, and returns the path of the Markdown."""
-    page = to_html(document, run.path)
+def write_document(record: RunRecord, document: Document) -> Path:
+    """Adds the definitions of the numbers that a report shows, writes it in both forms, and returns the Markdown."""
+    run, document = record.run, with_definitions(record, document)
+    page = to_html(with_links(record, document), run.path)
     path: Path = run.report
     write_text(path, to_markdown(document))
     write_text(run.report_page, page)
@@ -48,6 +53,7 @@ def build_document(record: RunRecord) -> Document:
     """Draws `plots/*.png` and returns the whole report."""
     run, part = record.run, task_report(record)
     sections: dict[str, list[Block]] = {
+        EXPECTED: expected_section(record),
         "Samples": samples_section(record),
         "Data audit": audit_section(record),
         "Training": training_section(record, part),

@@ -16,6 +16,7 @@ from cvlab.metrics.classification import (
     read_predictions,
 )
 from cvlab.metrics.intervals import INTERVALS
+from cvlab.metrics.temperature import CALIBRATED
 from cvlab.plots_classification import (
     bars_size,
     class_bars,
@@ -28,6 +29,7 @@ from cvlab.plots_classification import (
 from cvlab.reading import read_cautions, read_curves, read_fit
 from cvlab.reading_stages import SPLITS
 from cvlab.report_binary import BINARY, binary_cells, binary_figures, binary_headline, binary_sections, read_point
+from cvlab.report_calibration import calibrated_of, calibration_section, read_temperature
 from cvlab.report_gallery import gallery_section
 from cvlab.report_intervals import about_intervals, with_stored_intervals
 from cvlab.report_parts import (
@@ -55,7 +57,7 @@ LABELS = {
 }
 CURVES = {"loss": "loss", "accuracy": "accuracy"}
 HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "macro_roc_auc")
-NOT_METRICS = ("per_class", "confusion_matrix", "samples", BINARY, INTERVALS, *CALIBRATION)
+NOT_METRICS = ("per_class", "confusion_matrix", "samples", BINARY, CALIBRATED, INTERVALS, *CALIBRATION)
 CHANGES = ("accuracy", "balanced_accuracy", "macro_f1", "macro_roc_auc", "cohen_kappa")
 PER_CLASS = {
     "precision": "precision",
@@ -76,7 +78,11 @@ def build(record: RunRecord) -> TaskReport:
     """
     predictions = read_splits(record, read_predictions)
     point = read_point(record, predictions)
-    computed = {split: _metrics(record, table) | binary_cells(point, table) for split, table in predictions.items()}
+    temperature = read_temperature(record, predictions)
+    computed = {
+        split: _metrics(record, table) | binary_cells(point, table) | calibrated_of(temperature, table)
+        for split, table in predictions.items()
+    }
     metrics = with_stored_intervals(record, computed)
     shown = shown_of(predictions)
     # Those of the operating point take the place of others of the same name.
@@ -99,6 +105,14 @@ def build(record: RunRecord) -> TaskReport:
             f"Precision and recall ({shown})": drawn("precision_recall", "precision_recall_operating_point"),
             f"Confusion matrix ({shown})": drawn("confusion_counts", "confusion_rates"),
             **binary_sections(record, point, predictions, metrics, shown),
+            "Calibration": calibration_section(
+                record,
+                predictions,
+                metrics,
+                shown,
+                temperature=temperature,
+                positive=point.positive_class if point else None,
+            ),
             "Predictions to look at": gallery_section(record),
             "Uncertainty by dropout injection": uncertainty_section(record),
         },
