@@ -213,7 +213,7 @@ def test_persons_in_the_pools_of_two_stages_are_stopped_by_the_gate(data: Path) 
             pixels = np.random.default_rng([number, len(label)]).integers(0, 255, (32, 32, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(path)
     text = two_stages("films", "films").replace("{root: DATA/films", "{root: DATA/more", 1)
-    with pytest.raises(DataError, match="The gate stops this run"):
+    with pytest.raises(DataError, match="fold 1 of 3: The gate stops this run"):
         planned(data, text, "folds", 3)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cvlab.config import Experiment
 from cvlab.config_messages import shown
 from cvlab.console import Console
-from cvlab.data.rehearse import split_for_all
+from cvlab.data.rehearse import in_fold, split_for_all
 from cvlab.data.samples import SampleTable
 from cvlab.data.source import LoadedSource
 from cvlab.errors import ConfigError, DataError, RunFolderError, listing
@@ -59,8 +59,9 @@ def rehearse(
     # With other seeds the split is the same.
     several = experiments if repetitions.kind == "folds" else experiments[:1]
     tables = split_for_all(several, sources, console, before=before)
-    for of_part in tables:
-        tasks[-1].check_evaluation(base.evaluate, of_part[-1])
+    for experiment, of_part in zip(several, tables, strict=True):
+        with in_fold(experiment):
+            tasks[-1].check_evaluation(base.evaluate, of_part[-1])
     return tables if repetitions.kind == "folds" else tables * len(experiments)
 
 

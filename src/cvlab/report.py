@@ -36,22 +36,16 @@ def write_report(run: RunFolder) -> Path:
         RunFolderError: A file of the run is missing or damaged, such as the predictions.
     """
     record = read_record(run)
-    document = with_definitions(record, build_document(record))
-    return write_document(document, run, page=with_links(record, document))
+    return write_document(record, build_document(record))
 
 
-def write_document(document: Document, run: RunFolder, *, page: Document | None = None) -> Path:
-    """Writes a report into its folder in both forms, and returns the path of the Markdown.
-
-    Args:
-        document: The report.
-        run: The folder.
-        page: What the HTML page holds where it is not quite the same.
-    """
-    html = to_html(page or document, run.path)
+def write_document(record: RunRecord, document: Document) -> Path:
+    """Adds the definitions of the numbers that a report shows, writes it in both forms, and returns the Markdown."""
+    run, document = record.run, with_definitions(record, document)
+    page = to_html(with_links(record, document), run.path)
     path: Path = run.report
     write_text(path, to_markdown(document))
-    write_text(run.report_page, html)
+    write_text(run.report_page, page)
     return path
 
 

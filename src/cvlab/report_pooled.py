@@ -7,9 +7,11 @@ from dataclasses import replace
 from cvlab.document import Block, Paragraph, Section, Table
 from cvlab.repetitions import Parent
 from cvlab.report import task_report
+from cvlab.report_expected import HEADING as EXPECTED
+from cvlab.report_expected import expected_section
 from cvlab.report_intervals import about_intervals
 from cvlab.report_record import RunRecord
-from cvlab.report_spread import Labels, scalars, spread_text
+from cvlab.report_spread import Cells, Labels, binary_scalars, scalars, spread_text
 from cvlab.report_text import md, number
 from cvlab.run_folder import Json, read_json
 
@@ -22,10 +24,14 @@ SHOWN = (
     "ROC",
     "Precision and recall",
     "Confusion matrix",
-    "Calibration",
     "Predictions and truth",
 )
-TITLE = "All folds together"
+TITLE, AT_POINT = "All folds together", "At the operating point, all folds"
+ABOUT_COMPARING = (
+    "The following depend on how the outputs for different images compare. Pooled, these are outputs of different "
+    "networks, whose scores need not mean the same; the mean of the folds compares within each network alone. The two "
+    "are different quantities: say which one you report."
+)
 
 
 def pooled_sections(parent: Parent, summary: Json, record: RunRecord, labels: Labels) -> list[Section]:
@@ -41,38 +47,40 @@ def pooled_sections(parent: Parent, summary: Json, record: RunRecord, labels: La
         return []
     if not parent.folder.metrics.is_file():
         return [Section(TITLE, [Paragraph("Not before all folds are finished: images would be missing.")])]
-    pooled = read_json(parent.folder.metrics)["test"]
+    pooled, spread = read_json(parent.folder.metrics)["test"], summary["splits"]["test"]
     whole = replace(record, run=parent.folder, history=[])
+    named = {name: labels.of(name) for name in scalars(pooled)}
+    at_point = _tables(binary_scalars(pooled), binary_scalars(spread), labels)
     of_task = {title: blocks for title, blocks in task_report(whole).sections.items() if title.startswith(SHOWN)}
+    expected = expected_section(whole)
     return [
-        Section(TITLE, _results(pooled, summary["splits"]["test"], whole, labels)),
-        *(Section(f"{title}, all folds", blocks, level=3) for title, blocks in of_task.items() if blocks),
+        Section(
+            TITLE,
+            [
+                Paragraph(_explained(whole)),
+                *about_intervals(whole, {"test": pooled}, named),
+                *_tables(scalars(pooled), scalars(spread), labels),
+            ],
+        ),
+        *([Section(AT_POINT, at_point, level=3)] if at_point else []),
+        *(Section(title, blocks, level=3) for title, blocks in of_task.items() if blocks),
+        *([Section(EXPECTED, expected, level=3)] if expected else []),
     ]
 
 
-def _results(pooled: Json, spread: Json, record: RunRecord, labels: Labels) -> list[Block]:
-    found, means = scalars(pooled), scalars(spread)
+def _tables(pooled: Cells, spread: Cells, labels: Labels) -> list[Block]:
+    """What is pooled beside what each fold came to: first what counts images one by one, then what compares them."""
     rows = {
-        name: [md(labels.of(name)), number(cell), spread_text(means[name]) if name in means else "not in every fold"]
-        for name, cell in found.items()
+        name: [md(labels.of(name)), number(cell), spread_text(spread[name]) if name in spread else "not in every fold"]
+        for name, cell in pooled.items()
     }
     comparing = [name for name in rows if any(word in name for word in COMPARING)]
     head = ["metric", "pooled", "mean of the folds ± standard deviation"]
-    named = {name: labels.of(name) for name in found if name in pooled}
-    blocks: list[Block] = [
-        Paragraph(_explained(record)),
-        Table(head, [row for name, row in rows.items() if name not in comparing]),
-        *about_intervals(record, {"test": pooled}, named),
-    ]
+    blocks: list[Block] = []
+    if counting := [row for name, row in rows.items() if name not in comparing]:
+        blocks.append(Table(head, counting))
     if comparing:
-        blocks += [
-            Paragraph(
-                "The following depend on how the outputs for different images compare. Pooled, these are outputs of "
-                "different networks, whose scores need not mean the same; the mean of the folds compares within each "
-                "network alone. The two are different quantities: say which one you report."
-            ),
-            Table(head, [rows[name] for name in comparing]),
-        ]
+        blocks += [Paragraph(ABOUT_COMPARING), Table(head, [rows[name] for name in comparing])]
     return blocks
 
 

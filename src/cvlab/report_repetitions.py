@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from cvlab.repetitions import OWN_BUSINESS, Parent
 from cvlab.report import write_document, write_report
 from cvlab.report_pooled import pooled_sections
 from cvlab.report_record import RunRecord, read_record
-from cvlab.report_spread import Labels, scalars, spread_table, spread_text, value_text
+from cvlab.report_spread import Cell, Labels, binary_scalars, scalars, spread_table, spread_text, value_text
 from cvlab.report_summary import SYNTHETIC
 from cvlab.report_text import md, number
 from cvlab.run_folder import Json, read_json
@@ -54,7 +55,8 @@ def write_repetition_report(parent: Parent) -> Path:
     """
     summary = read_json(parent.folder.summary)
     records = {part: read_record(parent.run(part)) for part in summary["parts"]}
-    return write_document(_document(parent, summary, records), parent.folder)
+    of_all = replace(next(iter(records.values())), run=parent.folder)
+    return write_document(of_all, _document(parent, summary, records))
 
 
 def headline(parent: Parent, metrics: Sequence[str]) -> Iterator[str]:
@@ -76,17 +78,23 @@ def _document(parent: Parent, summary: Json, records: dict[str, RunRecord]) -> D
     count, kind = len(parent.repetitions.parts), parent.repetitions.kind
     name = f"{first.config.get('name', parent.path.parent.name)} {parent.path.name}: {count} {kind}"
     labels = Labels.of_run(first)
-    spreads = {split: spread_table(scalars(summary["splits"][split]), labels) for split in _held_out(summary)}
     sections = [
         Section("Summary", [_what(parent, records), *_in_short(parent, summary, labels)]),
         Section("The runs", [_parts(parent, records, labels)]),
-        *(Section(f"Spread of the results ({split})", blocks) for split, blocks in spreads.items()),
+        *(section for split in _held_out(summary) for section in _spread(split, summary["splits"][split], labels)),
         *pooled_sections(parent, summary, first, labels),
         Section("Configuration", [Code(parent.folder.config.read_text(encoding="utf-8"), "yaml")]),
         Section("Repeat this", [Code(_command(parent), "sh")]),
     ]
     title = f"{SYNTHETIC}: {md(name)}" if any(record.synthetic for record in records.values()) else md(name)
     return Document(title, _opening(parent, records), sections)
+
+
+def _spread(split: str, metrics: Json, labels: Labels) -> list[Section]:
+    binary = binary_scalars(metrics)
+    at_point = [Section(f"At the operating point ({md(split)})", spread_table(binary, labels), level=3)]
+    heading = f"Spread of the results ({md(split)})"
+    return [Section(heading, spread_table(scalars(metrics), labels)), *(at_point if binary else [])]
 
 
 def _held_out(summary: Json) -> list[str]:
@@ -98,19 +106,25 @@ def _held_out(summary: Json) -> list[str]:
 def _in_short(parent: Parent, summary: Json, labels: Labels) -> list[Block]:
     """The metrics that are printed at the end of a training, of the split that the results are about."""
     split = _held_out(summary)[0]
-    cells = scalars(summary["splits"][split])
-    pooled = scalars(read_json(parent.folder.metrics)["test"]) if parent.folder.metrics.is_file() else {}
+    cells = _all_scalars(summary["splits"][split])
+    pooled = _all_scalars(read_json(parent.folder.metrics)["test"]) if parent.folder.metrics.is_file() else {}
+    names = {name: labels.of(name) for name in _headline_metrics(labels.task)}
+    names |= {name: f"{labels.of(name)}, at the operating point" for name in BINARY_HEADLINE if name in cells}
     rows = [
         [
-            md(labels.of(name)),
+            md(label),
             spread_text(cells[name]),
             f"{value_text(cells[name]['minimum'])} to {value_text(cells[name]['maximum'])}",
             *([number(pooled[name])] if pooled else []),
         ]
-        for name in [*_headline_metrics(labels.task), *(name for name in BINARY_HEADLINE if name in cells)]
+        for name, label in names.items()
     ]
     head = [f"metric ({md(split)})", "mean ± standard deviation", "smallest to largest"]
     return [Table([*head, *(["all folds pooled"] if pooled else [])], rows)]
+
+
+def _all_scalars(metrics: Json) -> dict[str, Cell]:
+    return {**scalars(metrics), **binary_scalars(metrics)}
 
 
 def _headline_metrics(task: str) -> list[str]:

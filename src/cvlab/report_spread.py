@@ -45,11 +45,10 @@ class Labels:
         """Returns the label of a metric in plain text; `binary.` stands before those at the operating point."""
         path = path_of(name)
         found = find(self.task, path)
-        label = path[-1].replace("_", " ")
         # The definition of `top_3_accuracy` is that of every k.
-        if found is not None and found[1].key != TOP_K:
-            label = found[1].label.replace("{structure}", self.structure)
-        return f"{label}, at the operating point" if path[0] == BINARY else label
+        if found is None or found[1].key == TOP_K:
+            return path[-1].replace("_", " ")
+        return found[1].label.replace("{structure}", self.structure)
 
 
 def scalars(metrics: Json) -> dict[str, Cell]:
@@ -58,9 +57,13 @@ def scalars(metrics: Json) -> dict[str, Cell]:
     Args:
         metrics: Of one split, as `metrics.json` or `summary.json` holds them.
     """
-    cells = {name: cell for name, cell in metrics.items() if _is_cell(cell)}
-    cells |= {f"{BINARY}.{name}": cell for name, cell in metrics.get(BINARY, {}).items() if _is_cell(cell)}
-    return {name: cell for name, cell in cells.items() if not _is_count(cell) and not name.endswith(STANDARD_ERROR)}
+    cells = {name: cell for name, cell in metrics.items() if _is_cell(cell) and not name.endswith(STANDARD_ERROR)}
+    return {name: cell for name, cell in cells.items() if not _is_count(cell)}
+
+
+def binary_scalars(metrics: Json) -> dict[str, Cell]:
+    """Returns those at the operating point, each name with `binary.` before it; none where there is none."""
+    return {f"{BINARY}.{name}": cell for name, cell in scalars(metrics.get(BINARY, {})).items()}
 
 
 def _is_cell(value: Any) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from cvlab.config import Experiment
 from cvlab.console import Console
@@ -13,6 +14,7 @@ from cvlab.data.near_duplicates import Looks
 from cvlab.data.pool import Pool, read_pool, split_pool
 from cvlab.data.samples import SampleTable
 from cvlab.data.source import LoadedSource
+from cvlab.errors import DataError
 
 
 def split_for_all(
@@ -48,8 +50,22 @@ def _split(experiment: Experiment, pools: Sequence[Pool], before: Sequence[Sampl
     tables = []
     for stage, pool in zip(experiment.stages, pools, strict=True):
         tables.append(split_pool(pool, stage.data.split, experiment.seed, []))
-        check_splits(tables[-1], pool.source, [])
+        with in_fold(experiment):
+            check_splits(tables[-1], pool.source, [])
     check_ids(tables)
     leaks = find_leaks(tables, before=[table.originals() for table in before], near=[pool.near for pool in pools])
-    check_leaks(leaks, {stage.name: stage.data for stage in experiment.stages})
+    with in_fold(experiment):
+        check_leaks(leaks, {stage.name: stage.data for stage in experiment.stages})
     return tables
+
+
+@contextmanager
+def in_fold(experiment: Experiment) -> Iterator[None]:
+    """Says of which fold an error speaks, where the experiment is one of a cross-validation."""
+    split = experiment.stages[-1].data.split
+    try:
+        yield
+    except DataError as error:
+        if split.folds is None:
+            raise
+        raise DataError(f"fold {split.fold} of {split.folds}: {error}") from error
