@@ -214,7 +214,7 @@ def test_masks_become_counts_means_maps_and_a_picture(tmp_path: Path) -> None:
     model, samples, run = unet(), masked(5), RunFolder(tmp_path / "run")
     (tmp_path / "c.yaml").write_text(changed(("batch_size: 40", "batch_size: 3")))
     experiment = load_experiment(tmp_path / "c.yaml", ["evaluate.threshold=dice"])
-    write_json(run.operating_point, {"threshold": 0.05})
+    write_json(run.operating_point, {"threshold": 0.95})
     # What is neither a classification nor a regression has masks.
     task: Any = object()
     settings = DropoutInjection(layers="head", samples=4, rate=0.4)
@@ -222,7 +222,7 @@ def test_masks_become_counts_means_maps_and_a_picture(tmp_path: Path) -> None:
     step.evaluate(model, {"val": samples}, lambda: samples)
     point = read_json(run.operating_point)
     assert {*point} == {"threshold", "dropout_injection"}
-    assert point["threshold"] == 0.05
+    assert point["threshold"] == 0.95
     table = MaskUncertainty.read(run.uncertainty("val"))
 
     injected, seed = InjectedNetwork.of(model, "head"), (experiment.seed, *b"val")
@@ -234,7 +234,7 @@ def test_masks_become_counts_means_maps_and_a_picture(tmp_path: Path) -> None:
     # The threshold of the trained network's masks would not fit the means of the passes: they have one of their own.
     scores = {step / 20: f1_score(truth.ravel(), mean.ravel() >= step / 20) for step in range(1, 20)}
     threshold = point["dropout_injection"]["threshold"]
-    assert scores[threshold] == max(scores.values()) > scores[0.05]
+    assert scores[threshold] == max(scores.values()) > scores[0.95]
     tp = ((mean >= threshold) & truth).sum(axis=(1, 2))
     np.testing.assert_array_equal(table.counts[:, 0], tp)
     np.testing.assert_array_equal(table.counts[:, 0] + table.counts[:, 2], truth.sum(axis=(1, 2)))
