@@ -64,6 +64,13 @@ def test_the_benchmark_of_intervals_runs() -> None:
 
 
 @pytest.mark.slow
+def test_the_benchmark_of_calibration_runs() -> None:
+    found = rows_of(output_of("benchmarks.calibration", "--smoke"))
+    assert [row[:3] for row in found] == [["100", "2", "1"], ["100", "2", "1.3"]]
+    assert float(found[1][3]) == pytest.approx(0.04, abs=0.002)
+
+
+@pytest.mark.slow
 def test_the_benchmark_of_coverage_runs() -> None:
     (accuracy, auc, dice) = rows_of(output_of("benchmarks.coverage", "--smoke", "--groups", "20"))
     assert [row[1:3] for row in (accuracy, auc, dice)] == [

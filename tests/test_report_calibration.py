@@ -99,7 +99,7 @@ def test_calibration_is_that_of_the_predictions(reported: RunFolder) -> None:
         assert re.match(rf"{brier:.3f} \(0\.\d\d\d to 0\.\d\d\d\)$", cells["Brier score"][column])
         parts = [float(cells[f"Brier score, {part}"][column]) for part in ("reliability", "resolution", "uncertainty")]
         assert parts[0] - parts[1] + parts[2] == pytest.approx(brier, abs=0.002)
-        assert re.match(r"0\.\d\d\d \(at most 0\.\d\d\d\)$", cells["ECE by chance"][column])
+        assert re.match(r"0\.\d\d\d \(at most 0\.\d\d\d\)$", cells["ECE by chance, bins of equal width"][column])
     text = section(reported, "Calibration")
     assert "Judged is the score of **ill**" in text
     assert "![reliability diagram (test)](plots/reliability.png)" in text
@@ -230,7 +230,13 @@ def test_numbers_are_defined_and_linked_to_their_definitions(reported: RunFolder
     assert '<a href="#classification-cohen-kappa">Cohen\'s kappa</a>' in page.replace("&#39;", "'")
     assert '<a href="#binary-f1">test, positive class: F1</a>' in page
     assert '<a href="#class-recall">recall</a>' in page
-    assert {"binary-ppv", "calibration-ece-by-chance", "training-val-loss", "binary-mcc"} <= links
+    assert {
+        "binary-ppv",
+        "calibration-ece-by-chance",
+        "calibration-ece-equal-mass-by-chance",
+        "training-val-loss",
+        "binary-mcc",
+    } <= links
     defined = {target for target in targets if re.match(r"(classification|binary|class|calibration)-", target)}
     assert defined - links <= {"binary-predicted-positive"}
 

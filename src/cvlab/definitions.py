@@ -26,7 +26,7 @@ ANY = "*"
 NAMED = ("per_class", "per_target", "by_group", "over_thresholds")
 CALIBRATED = ("loss", "brier", "ece", "ece_equal_mass")
 # What stands in the report alone, and what is no single value.
-NO_METRICS = ("samples", "confusion_matrix", "ece_by_chance", "predicted_positive")
+NO_METRICS = ("samples", "confusion_matrix", "ece_by_chance", "ece_equal_mass_by_chance", "predicted_positive")
 # The parts of a table in metrics.json: those of the top, and those below a key.
 PLACES: dict[str, dict[tuple[str, ...], tuple[Group, ...]]] = {
     "classification": {

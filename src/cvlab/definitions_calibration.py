@@ -40,14 +40,17 @@ CALIBRATION = Group(
             "Nixon et al. 2019",
             "As for bins of equal width. Resamples keep the edges of the original sample.",
         ),
-        Definition(
-            "ece_by_chance",
-            "ECE by chance",
-            "mean of the ECE (bins of equal width) that the same scores would have if they were perfectly calibrated, "
-            "and its 95th percentile: the truth is drawn by the scores up to 1,000 times",
-            "0 to 1",
-            "consistency resampling: Broecker & Smith 2007",
-            "Samples count as independent; several images of one person make chance larger than this.",
+        *(
+            Definition(
+                f"{key}_by_chance",
+                f"ECE by chance, bins of equal {kind}",
+                "mean of the ECE that the same scores would have if they were perfectly calibrated, and its 95th "
+                "percentile (`at most`): the truth is drawn by the scores up to 1,000 times",
+                "0 to 1",
+                "consistency resampling, Broecker & Smith 2007",
+                "Samples count as independent; several images of one person make chance larger than this.",
+            )
+            for key, kind in (("ece", "width"), ("ece_equal_mass", "mass"))
         ),
         Definition(
             "brier_reliability",

@@ -9,7 +9,16 @@ from typing import Any
 
 from cvlab.document import Block, Paragraph, Table
 from cvlab.errors import RunFolderError, counted
-from cvlab.metrics.calibration import DECOMPOSITION, Indices, Values, error_by_chance, judged, reliability_bins
+from cvlab.metrics.calibration import (
+    DECOMPOSITION,
+    EQUAL_WIDTH,
+    Indices,
+    Values,
+    equal_mass_edges,
+    error_by_chance,
+    judged,
+    reliability_bins,
+)
 from cvlab.metrics.classification_table import ClassificationPredictions
 from cvlab.metrics.temperature import CALIBRATED, Temperature, calibrated_table, with_temperature
 from cvlab.metrics.uncertainty import class_losses
@@ -31,7 +40,10 @@ LABELS = {
     "brier_resolution": "Brier score, resolution",
     "brier_uncertainty": "Brier score, uncertainty",
 }
-BY_CHANCE = "ECE by chance"
+BY_CHANCE = {
+    "ece": "ECE by chance, bins of equal width",
+    "ece_equal_mass": "ECE by chance, bins of equal mass",
+}
 CHANGED = {"loss": "loss", "brier": "Brier score", "ece": LABELS["ece"], "ece_equal_mass": LABELS["ece_equal_mass"]}
 TRAINED_ON = ("train", "train-augmented")
 SAME_LOSS = 1e-6
@@ -129,8 +141,11 @@ def calibration_section(
     """
     splits = [split for split in predictions if split not in TRAINED_ON]
     one = Judged.of(predictions[shown], positive)
-    rows = [[label, *(_number(name, metrics[split][name]) for split in splits)] for name, label in LABELS.items()]
-    rows.insert(2, [BY_CHANCE, *(_by_chance(predictions[split]) for split in splits)])
+    rows = []
+    for name, label in LABELS.items():
+        rows.append([label, *(_number(name, metrics[split][name]) for split in splits)])
+        if name in BY_CHANCE:
+            rows.append([BY_CHANCE[name], *(_by_chance(predictions[split], name) for split in splits)])
     return [
         Paragraph(one.about()),
         Table(["metric", *map(md, splits)], rows),
@@ -144,8 +159,9 @@ def _number(name: str, cell: Cell) -> str:
     return three_decimals(cell["value"]) if name in DECOMPOSITION else number(cell)
 
 
-def _by_chance(p: ClassificationPredictions) -> str:
-    mean, high = error_by_chance(judged(p.target, p.scores)[0])
+def _by_chance(p: ClassificationPredictions, name: str) -> str:
+    score = judged(p.target, p.scores)[0]
+    mean, high = error_by_chance(score, EQUAL_WIDTH if name == "ece" else equal_mass_edges(score))
     return f"{mean:.3f} (at most {high:.3f})"
 
 
