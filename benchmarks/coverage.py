@@ -36,24 +36,31 @@ SHARE_POSITIVE = 0.4
 
 @dataclass(frozen=True)
 class Scenario:
-    """How many groups there are, and whether a group has several images, which then are alike."""
+    """How many groups there are, whether a group has several images, which then are alike, and if that is known."""
 
     groups: int
     alike: bool
+    known: bool = True
 
     @property
     def name(self) -> str:
-        return f"{self.groups} patients, 1 to about 10 images each" if self.alike else f"{self.groups} images"
+        taken = "" if self.known else ", taken as independent images"
+        return f"{self.groups} patients of about 5 images{taken}" if self.alike else f"{self.groups} images"
 
     def members(self, draw: np.random.Generator) -> Array:
         """The group of each image."""
         sizes = 1 + draw.poisson(4, self.groups) if self.alike else np.ones(self.groups, dtype=int)
         return np.repeat(np.arange(self.groups), sizes)
 
+    def group(self, member: Array) -> Array:
+        """What the predictions tables call the groups."""
+        return (member if self.known else np.arange(len(member))).astype(object)
+
 
 SCENARIOS = [
-    *(Scenario(groups, False) for groups in (100, 400, 1600)),
+    *(Scenario(groups, False) for groups in (100, 400)),
     *(Scenario(groups, True) for groups in (200, 80, 40, 20, 8)),
+    Scenario(40, True, known=False),
 ]
 
 
@@ -67,7 +74,7 @@ def scores(scenario: Scenario, draw: np.random.Generator) -> ClassificationPredi
     both = np.column_stack([expit(-logit), expit(logit)])
     ids = np.arange(len(member)).astype(object)
     target = positive.astype(np.int64)
-    return ClassificationPredictions(ids, member.astype(object), target, both.argmax(axis=1), both, ("no", "yes"))
+    return ClassificationPredictions(ids, scenario.group(member), target, both.argmax(axis=1), both, ("no", "yes"))
 
 
 def masks(scenario: Scenario, draw: np.random.Generator) -> SegmentationPredictions:
@@ -78,7 +85,7 @@ def masks(scenario: Scenario, draw: np.random.Generator) -> SegmentationPredicti
     counts = PixelCounts(tp * shown, fp, fn * shown, 65_536 - tp * shown - fp - fn * shown)
     grid = np.zeros((len(member), 19), dtype=np.int64)
     ids = np.arange(len(member)).astype(object)
-    return SegmentationPredictions(ids, member.astype(object), counts, np.full(len(member), np.nan), grid, grid)
+    return SegmentationPredictions(ids, scenario.group(member), counts, np.full(len(member), np.nan), grid, grid)
 
 
 def pixels(draw: np.random.Generator, difficulty: Array) -> tuple[Array, Array, Array]:
@@ -90,7 +97,7 @@ def pixels(draw: np.random.Generator, difficulty: Array) -> tuple[Array, Array, 
     return tp.astype(np.int64), np.round(false * size).astype(np.int64), np.round((1 - recall) * size).astype(np.int64)
 
 
-def truths(scenario: Scenario, *, draws: int = 4_000_000) -> dict[str, float]:
+def truths(scenario: Scenario, *, draws: int = 1_000_000) -> dict[str, float]:
     """What each metric is in the whole population: from formulas, and for Dice from very many images."""
     spread = np.sqrt(1 + scenario.alike * (DIFFICULTY**2 + SHIFT**2))
     draw = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks import cache_building, end_to_end, images, measure, training_step
+from benchmarks import cache_building, end_to_end, images, intervals, measure, training_step
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
@@ -51,6 +51,23 @@ def test_a_benchmark_runs_and_fills_its_tables(words: tuple[str, ...], rows: int
         numbers = [float(cell.replace(",", "")) for cell in re.findall(r"[\d.,]*\d", " ".join(row[1:]))]
         assert numbers, row
         assert all(np.isfinite(numbers)), row
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_intervals_runs() -> None:
+    found = rows_of(output_of("benchmarks.intervals", "--smoke", "--resamples", "200"))
+    assert [row[0] for row in found] == [*intervals.CASES]
+    assert all(int(row[1]) > 5 for row in found)
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_coverage_runs() -> None:
+    (accuracy, auc, dice) = rows_of(output_of("benchmarks.coverage", "--smoke", "--groups", "20"))
+    assert [row[1:3] for row in (accuracy, auc, dice)] == [
+        ["accuracy", "BCa bootstrap"],
+        ["ROC AUC", "BCa bootstrap"],
+        ["mean Dice", "BCa bootstrap"],
+    ]
 
 
 @pytest.mark.tensorflow

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sklearn.metrics as sk
+from benchmarks import coverage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -39,12 +40,12 @@ def classes(
     n: int, k: int = 3, *, group: Any = None, seed: int = 0, target: Any = None, skill: float = 1.5
 ) -> ClassificationPredictions:
     draw = np.random.default_rng(seed)
-    truth = draw.integers(0, k, size=n) if target is None else np.asarray(target)
+    truth = draw.integers(0, k, size=n) if target is None else np.asarray(target).astype(np.int64)
     logits = draw.normal(size=(n, k))
     logits[np.arange(n), truth] += skill
     scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     groups = strings(range(n) if group is None else group)
-    names = tuple(["no", "a.b", "per_class", *map(str, range(k))][:k])
+    names = tuple(["no", "a.b", "per_class", "value", "low", "intervals", *map(str, range(k))][:k])
     return ClassificationPredictions(strings(range(n)), groups, truth, scores.argmax(axis=1), scores, names)
 
 
@@ -129,6 +130,17 @@ def test_grouped_intervals_are_those_of_a_plain_loop_over_resampled_tables(path:
         assert found["method"].lower() == f"{method} bootstrap, 200 resamples of {len(set(p.group))} groups"
 
 
+def test_a_class_may_be_called_as_a_part_of_a_cell() -> None:
+    found = of_classes(classes(120, 6))
+    assert all("low" in found["per_class"][name]["recall"] for name in ("value", "low", "intervals"))
+
+
+def test_a_share_that_is_kept_has_no_interval() -> None:
+    p = classes(120, 2, group=np.arange(120) // 3, target=np.arange(120) < 9)
+    found = of_classes(p, point=OperatingPoint("a.b", 0.5, 0.3, "val", 120, {}))["binary"]
+    assert "drawn apart" in found["prevalence"]["no_interval"]
+
+
 def test_equal_seeds_give_equal_intervals() -> None:
     p = classes(60, group=np.arange(60) // 3)
     assert of_classes(p, seed=1) == of_classes(p, seed=1)
@@ -162,7 +174,9 @@ def test_what_is_always_right_is_not_certain() -> None:
     assert found["macro_f1"]["no_interval"] == "every resample gives this value"
     alone = of_classes(classes(60, skill=50.0))
     assert ends(alone["accuracy"]) == wilson(60, 60)
-    assert "part positive and negative wholly" in alone["per_class"]["no"]["roc_auc"]["no_interval"]
+    fewer = int(np.bincount(classes(60, skill=50.0).target)[0])
+    assert ends(alone["per_class"]["no"]["roc_auc"]) == wilson(fewer, fewer)
+    assert alone["per_class"]["no"]["roc_auc"]["method"] == f"Wilson, as of {fewer} samples"
 
 
 def test_too_few_groups_have_no_interval() -> None:
@@ -283,3 +297,15 @@ def test_a_large_table_takes_seconds() -> None:
     start = time.perf_counter()
     of_classes(p, Bootstrap())
     assert time.perf_counter() - start < 10
+
+
+@pytest.mark.slow
+def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
+    """A small version of benchmarks/coverage.py: 40 patients, whose images are alike."""
+    grouped = coverage.measured(coverage.Scenario(40, True), QUICK, 40)
+    ignored = coverage.measured(coverage.Scenario(40, True, known=False), QUICK, 40)
+    for metric, found in grouped.items():
+        assert 0.88 <= found.held <= 1, metric
+        assert found.missing == 0
+        assert ignored[metric].held < found.held, metric
+        assert ignored[metric].width < found.width, metric

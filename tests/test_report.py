@@ -27,6 +27,7 @@ PLOTS = {
     "curve_loss.png",
     "f1_by_class.png",
     "precision_recall.png",
+    "reliability.png",
     "roc.png",
 }
 

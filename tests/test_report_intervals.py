@@ -22,7 +22,7 @@ from cvlab.metrics.regression import regression_metrics
 from cvlab.metrics.segmentation import read_predictions as read_masks
 from cvlab.metrics.segmentation import segmentation_metrics
 from cvlab.report import write_report
-from cvlab.report_intervals import about_intervals, with_stored_intervals
+from cvlab.report_intervals import about_intervals, brackets, interval_cautions, with_stored_intervals
 from cvlab.report_record import read_record
 from cvlab.report_text import number
 from cvlab.run_folder import RunFolder, read_json, write_json, write_text
@@ -115,7 +115,9 @@ def test_few_groups_and_metrics_without_an_interval_are_named(tmp_path: Path) ->
     text = "\n".join(map(block_markdown, about_intervals(record, metrics, {"macro_f1": "macro F1", "loss": "loss"})))
     assert "- test, no interval of macro F1: it rests on 2 groups." in text
     text = "\n".join(map(block_markdown, about_intervals(record, metrics, {"macro_f1": "macro F1"})))
-    assert "- test, no interval of any metric: it rests on 2 groups." in text
+    assert "test, no interval" not in text
+    assert "test: only 10 groups: the intervals are rough, and rather too narrow." in interval_cautions(metrics)
+    assert brackets(metrics) == " In brackets stand 95 % intervals."
 
 
 def test_a_run_that_was_evaluated_before_there_were_intervals_still_reports(run: RunFolder) -> None:

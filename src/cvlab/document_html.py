@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from cvlab.document import Alert, Bullets, Code, Document, Paragraph, Pictures, Quote, Section, Table
-from cvlab.document_inline import html_of, plain_of
+from cvlab.document_inline import html_of, isolated, plain_of
 from cvlab.document_pictures import page_image
 from cvlab.document_tables import page_table
 from cvlab.text import printable
@@ -94,7 +94,13 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("cvlab"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"inline": html_of, "plain": plain_of, "table": page_table, "printable": printable}
+    environment.filters |= {
+        "inline": html_of,
+        "plain": plain_of,
+        "table": page_table,
+        "isolated": isolated,
+        "printable": printable,
+    }
     environment.tests |= {"long": lambda text: text.count("\n") >= LONG_CODE}
     environment.globals |= {"kind": lambda block: KINDS[type(block)]}
     return environment

@@ -15,8 +15,8 @@ from cvlab.errors import RunFolderError
 # Drawings have few colours, photographs many; every third pixel of every third row is enough to tell.
 MOST_COLOURS = 4096
 STEP = 3
-DRAWING: dict[str, Any] = {"lossless": True, "method": 1, "quality": 40}
-PHOTOGRAPH: dict[str, Any] = {"quality": 88, "method": 4}
+DRAWING: dict[str, Any] = {"lossless": True, "method": 1, "quality": 0}
+PHOTOGRAPH: dict[str, Any] = {"quality": 88, "method": 2}
 # An inch of a figure is so many pixels of CSS wide, which makes text of 9 points as large as that of the page.
 PIXELS_AN_INCH = 100
 

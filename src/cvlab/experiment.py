@@ -237,4 +237,6 @@ def _print_results(run: RunFolder, experiment: Experiment, console: Console) -> 
 
 
 def _shown(cell: dict[str, Any]) -> str:
-    return "undefined" if cell["value"] is None else number(cell)
+    if cell["value"] is None:
+        return "undefined"
+    return number({name: value for name, value in cell.items() if name != "no_interval"})

@@ -26,6 +26,7 @@ CLEAR_GAP = 0.10
 CHANCE_MARGIN = 0.02
 STANDARD_ERRORS = 2.0
 FEW_SAMPLES = 10
+MOST_NAMED = 20
 
 
 def read_curves(history: list[Epoch], metrics: dict[str, Metrics]) -> list[str]:
@@ -152,7 +153,8 @@ def _few_samples(metrics: dict[str, Metrics]) -> str:
     few = {name: count for name, count in supports.items() if count < FEW_SAMPLES}
     if not few:
         return ""
-    listed = ", ".join(f"{name} ({count})" for name, count in few.items())
+    more = f" and {len(few) - MOST_NAMED} more" if len(few) > MOST_NAMED else ""
+    listed = ", ".join(f"{name} ({count})" for name, count in [*few.items()][:MOST_NAMED]) + more
     return (
         f"Too few samples: fewer than {FEW_SAMPLES} {split} samples in {listed}; one sample more or less "
         "changes the numbers of such a class a lot, so do not compare models by them."

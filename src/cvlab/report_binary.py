@@ -122,7 +122,7 @@ def binary_headline(
         return {}
     at = f"{md(point.positive_class)} at threshold {threshold_text(point.threshold)}"
     return {
-        f"{name} for {at}": {split: _number(of_split[BINARY][name]) for split, of_split in metrics.items()}
+        f"{name} for {at}": {split: _number(found[BINARY][name]) for split, found in metrics.items()}
         for name in ("sensitivity", "specificity")
     }
 

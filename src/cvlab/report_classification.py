@@ -28,10 +28,17 @@ from cvlab.plots_classification import (
 )
 from cvlab.reading import read_cautions, read_curves, read_fit
 from cvlab.reading_stages import SPLITS
-from cvlab.report_binary import BINARY, binary_cells, binary_figures, binary_headline, binary_sections, read_point
+from cvlab.report_binary import (
+    BINARY,
+    binary_cells,
+    binary_figures,
+    binary_headline,
+    binary_sections,
+    read_point,
+)
 from cvlab.report_calibration import calibrated_of, calibration_section, read_temperature
 from cvlab.report_gallery import gallery_section
-from cvlab.report_intervals import about_intervals, with_stored_intervals
+from cvlab.report_intervals import about_intervals, brackets, interval_cautions, with_stored_intervals
 from cvlab.report_parts import (
     Figure,
     changes_by_stage,
@@ -120,9 +127,9 @@ def build(record: RunRecord) -> TaskReport:
         findings=read_curves(record.history_of_task, metrics),
         summary=TaskSummary(
             headline=_headline(metrics, binary_headline(point, metrics)),
-            baseline=_baseline(metrics[shown], shown),
+            baseline=f"{_baseline(metrics[shown], shown)}{brackets(metrics)}",
             fit=read_fit(metrics),
-            cautions=read_cautions(record.history_of_task, metrics),
+            cautions=[*read_cautions(record.history_of_task, metrics), *interval_cautions(metrics)],
         ),
     )
 

@@ -14,7 +14,7 @@ GALLERIES = {
     "confident_wrong": "Most confident wrong predictions",
     "near_threshold": "Predictions nearest the threshold",
     "confident_right": "Most confident right predictions",
-    "predictions": "Random predictions",
+    "predictions": "Predictions",
 }
 ALT = "Images in rows, each with its truth and its prediction above it"
 

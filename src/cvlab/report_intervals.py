@@ -8,7 +8,7 @@ from typing import Any
 
 from cvlab.document import Block, Bullets, Paragraph
 from cvlab.errors import RunFolderError, counted
-from cvlab.metrics.intervals import INTERVALS
+from cvlab.metrics.intervals import INTERVALS, is_cell
 from cvlab.report_record import RunRecord
 from cvlab.report_text import code
 from cvlab.run_folder import Json, read_json
@@ -70,7 +70,7 @@ def _difference(computed: Any, stored: Any, where: str = "") -> tuple[str, objec
     """
     if isinstance(computed, Mapping) and isinstance(stored, Mapping):
         for name, value in computed.items():
-            place = where if name == "value" else f"{where}, {name}" if where else str(name)
+            place = where if name == "value" and is_cell(computed) else f"{where}, {name}" if where else str(name)
             if name in stored and (found := _difference(value, stored[name], place)):
                 return found
         return None
@@ -94,11 +94,25 @@ def _merged(computed: Metrics, stored: Json) -> Metrics:
         before = stored.get(name)
         if not isinstance(cell, dict) or not isinstance(before, dict):
             found[name] = cell
-        elif "value" in cell:
+        elif is_cell(cell):
             found[name] = {**cell, **{key: before[key] for key in ADDED if key in before}}
         else:
             found[name] = _merged(cell, before)
     return {**found, **({INTERVALS: stored[INTERVALS]} if INTERVALS in stored else {})}
+
+
+def brackets(metrics: Mapping[str, Metrics]) -> str:
+    """Returns what stands in brackets behind a number, as a sentence to go on with; nothing without intervals."""
+    for values in metrics.values():
+        if INTERVALS in values and any("low" in cell for cell in values.values() if is_cell(cell)):
+            return f" In brackets stand {values[INTERVALS]['confidence'] * 100:g} % intervals."
+    return ""
+
+
+def interval_cautions(metrics: Mapping[str, Metrics]) -> list[str]:
+    """Returns why not to rely on the intervals of a split, as sentences of plain text."""
+    described = {split: values[INTERVALS] for split, values in metrics.items() if INTERVALS in values}
+    return [f"{split}: {note}." for split, found in described.items() for note in found["notes"]]
 
 
 def about_intervals(record: RunRecord, metrics: Mapping[str, Metrics], labels: Mapping[str, str]) -> list[Block]:
@@ -115,7 +129,7 @@ def about_intervals(record: RunRecord, metrics: Mapping[str, Metrics], labels: M
         return [Paragraph(f"These values have no intervals; {code(f'cvlab evaluate {record.run.path}')} adds them.")]
     sentences = {_sentence(found): None for found in described.values()}
     sizes = [f"{split}: {counted(found['units'], found['unit'])}" for split, found in described.items()]
-    notes = [f"{split}: {note}." for split, found in described.items() for note in found["notes"]]
+    notes = interval_cautions(metrics)
     without = [note for split, values in held_out.items() for note in _without(split, values, labels)]
     blocks: list[Block] = [Paragraph(f"{' '.join(sentences)} {'; '.join(sizes)}.")]
     return [*blocks, Bullets([*notes, *without])] if notes or without else blocks
@@ -139,8 +153,6 @@ def _without(split: str, values: Metrics, labels: Mapping[str, str]) -> list[str
     for name, label in labels.items():
         if reason := values[name].get("no_interval"):
             reasons.setdefault(reason, []).append(label)
-    any_has = any("low" in values[name] for name in labels)
-    return [
-        f"{split}, no interval of {', '.join(names) if any_has or len(reasons) > 1 else 'any metric'}: {reason}."
-        for reason, names in reasons.items()
-    ]
+    if len(reasons) == 1 and not any("low" in values[name] for name in labels) and values[INTERVALS]["notes"]:
+        return []  # The note on the whole split says it already.
+    return [f"{split}, no interval of {', '.join(names)}: {reason}." for reason, names in reasons.items()]

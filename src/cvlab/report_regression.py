@@ -21,7 +21,7 @@ from cvlab.plots_regression import (
 from cvlab.reading_regression import read_cautions, read_curves, read_fit
 from cvlab.reading_stages import SPLITS, decimals
 from cvlab.report_gallery import gallery_section
-from cvlab.report_intervals import about_intervals, with_stored_intervals
+from cvlab.report_intervals import about_intervals, brackets, interval_cautions, with_stored_intervals
 from cvlab.report_parts import (
     Figure,
     changes_by_stage,
@@ -66,7 +66,10 @@ def build(record: RunRecord) -> TaskReport:
     drawn = draw_figures(record, [*_plane(p, shown), *_of_targets(p, metrics[shown], shown)], split=shown)
     return TaskReport(
         sections={
-            "Results": [*_results(metrics, shown, loss=loss["name"]), *about_intervals(record, metrics, LABELS)],
+            "Results": [
+                *_results(metrics, shown, loss=loss["name"]),
+                *about_intervals(record, metrics, {"loss": "loss", **LABELS}),
+            ],
             f"Results by target ({shown})": [_per_target(metrics[shown])],
             "Error of the best weights": [_errors(metrics)],
             "Before and after each stage": _changes(record),
@@ -78,9 +81,9 @@ def build(record: RunRecord) -> TaskReport:
         findings=read_curves(record.history_of_task, metrics),
         summary=TaskSummary(
             headline=_headline(metrics),
-            baseline="Always saying the mean of the truth would reach R² 0, and CORR and CCC 0.",
+            baseline=f"Always saying the mean of the truth would reach R² 0, and CORR and CCC 0.{brackets(metrics)}",
             fit=read_fit(metrics),
-            cautions=read_cautions(record.history_of_task, metrics),
+            cautions=[*read_cautions(record.history_of_task, metrics), *interval_cautions(metrics)],
         ),
     )
 
@@ -128,12 +131,18 @@ def _results(metrics: dict[str, Metrics], shown: str, *, loss: str) -> list[Bloc
 def _per_target(metrics: Metrics) -> Table:
     rows = []
     for name, cells in metrics["per_target"].items():
+        spreads = [f"{_plain(cells[f'{of}_mean'])} ± {_plain(cells[f'{of}_std'])}" for of in ("truth", "predicted")]
         error = cells["rmse_standard_error"]["value"]
-        rmse = _number(cells["rmse"]) + ("" if error is None else f" ± {decimals(error)}")
-        spreads = [f"{_number(cells[f'{of}_mean'])} ± {_number(cells[f'{of}_std'])}" for of in ("truth", "predicted")]
+        rmse = _number(cells["rmse"]) + ("" if error is None or "low" in cells["rmse"] else f" ± {decimals(error)}")
         rows.append([md(name), rmse, *(_number(cells[metric]) for metric in AVERAGED if metric != "rmse"), *spreads])
     others = [label for metric, label in LABELS.items() if metric != "rmse"]
-    return Table(["target", "RMSE ± standard error", *others, "truth (mean ± sd)", "prediction (mean ± sd)"], rows)
+    spread = "" if all("low" in cells["rmse"] for cells in metrics["per_target"].values()) else " ± standard error"
+    return Table(["target", f"RMSE{spread}", *others, "truth (mean ± sd)", "prediction (mean ± sd)"], rows)
+
+
+def _plain(cell: Cell) -> str:
+    """The value alone."""
+    return _number({key: cell[key] for key in ("value", "reason") if key in cell})
 
 
 def _errors(metrics: dict[str, Metrics]) -> Table:

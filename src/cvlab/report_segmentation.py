@@ -19,7 +19,7 @@ from cvlab.metrics.segmentation_table import THRESHOLDS
 from cvlab.reading_segmentation import read_cautions, read_curves, read_fit
 from cvlab.reading_stages import SPLITS
 from cvlab.report_gallery import gallery_section
-from cvlab.report_intervals import about_intervals, with_stored_intervals
+from cvlab.report_intervals import about_intervals, brackets, interval_cautions, with_stored_intervals
 from cvlab.report_parts import (
     changes_by_stage,
     draw_curves,
@@ -124,9 +124,9 @@ def build(record: RunRecord) -> TaskReport:
         findings=read_curves(record.history_of_task, metrics, structure=structure),
         summary=TaskSummary(
             headline=_headline(metrics, shown, structure),
-            baseline="",
+            baseline=brackets(metrics).strip(),
             fit=read_fit(metrics),
-            cautions=read_cautions(metrics, structure=structure),
+            cautions=[*read_cautions(metrics, structure=structure), *interval_cautions(metrics)],
         ),
     )
 

@@ -85,8 +85,8 @@ def model_section(record: RunRecord) -> list[Block]:
     total, trainable = model.get("total", 0), model.get("trainable", 0)
     preprocessing = md((record.config.get("model") or {}).get("preprocessing"))
     said = (
-        f"{total:,} parameters, {trainable:,} of them trainable at the end; {counted(len(layers), 'layer')}, "
-        f"the first of them the preprocessing ({preprocessing})."
+        f"{total:,} parameters, {trainable:,} of them trainable at the end; {counted(len(layers), 'layer')}; "
+        f"preprocessing: {preprocessing}."
     )
     stages = [[md(s["stage"]), f"{s['trainable']:,}", f"{s['frozen']:,}"] for s in model.get("stages", [])]
     head = ["stage", "trained", "not trained (frozen layers, BatchNorm statistics)"]

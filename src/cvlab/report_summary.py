@@ -13,6 +13,7 @@ from cvlab.text import duration
 SYNTHETIC = "SYNTHETIC SAMPLE DATA"
 LEAK_WARNING = "LEAKAGE: "
 NO_WEIGHTS = "none"
+MOST_OUTPUTS = 24
 
 
 def summary_sections(record: RunRecord, summary: TaskSummary) -> list[Section]:
@@ -56,12 +57,17 @@ def _facts(record: RunRecord) -> Table:
 def _task_rows(record: RunRecord) -> list[list[str]]:
     labelled = {str(stage["stage"]): stage for stage in record.data.get("stages") or []}
     shown = {
-        stage: f"{md(task['name'])} ({md(', '.join(labelled.get(stage, {}).get('outputs', [])[1:]) or 'no outputs')})"
-        for stage, task in record.tasks.items()
+        stage: f"{md(task['name'])} ({md(_outputs(labelled.get(stage, {})))})" for stage, task in record.tasks.items()
     }
     if len({*shown.values()}) == 1:
         return [["task", *{*shown.values()}]]
     return [[f"task of stage {md(stage)}", text] for stage, text in shown.items()]
+
+
+def _outputs(stage: Json) -> str:
+    outputs = [str(output) for output in stage.get("outputs", [])[1:]]
+    more = f" and {len(outputs) - MOST_OUTPUTS} more" if len(outputs) > MOST_OUTPUTS else ""
+    return f"{', '.join(outputs[:MOST_OUTPUTS])}{more}" or "no outputs"
 
 
 def _data_rows(config: Json) -> list[list[str]]:

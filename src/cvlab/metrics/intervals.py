@@ -54,11 +54,16 @@ def with_intervals(metrics: Cells, table: Resampling, settings: Bootstrap, *, se
     return {**_filled(metrics, basis), INTERVALS: basis.described()}
 
 
+def is_cell(value: object) -> bool:
+    """Whether a part of the metrics is a cell, and no mapping of cells; a class may be called `value`."""
+    return isinstance(value, dict) and "value" in value and not isinstance(value["value"], dict)
+
+
 def _filled(cells: Cells, basis: _Basis, above: Path = ()) -> Cells:
     found: Cells = {}
     for name, cell in cells.items():
         path = (*above, name)
-        if isinstance(cell, dict) and "value" not in cell:
+        if isinstance(cell, dict) and not is_cell(cell):
             found[name] = _filled(cell, basis, path)
         elif path in basis.whole and cell["value"] is not None:
             found[name] = {**cell, **basis.interval(path)}
@@ -130,7 +135,7 @@ class _Basis:
 
     def _notes(self) -> list[str]:
         if self.groups < self.fewest:
-            return []  # The cells say why they have no interval.
+            return [f"only {self.size}: too few for intervals, which take {self.fewest} or more"]
         rough = f"only {self.size}: the intervals are rough, and rather too narrow"
         notes = [rough] if self.groups < FEW_UNITS else []
         if self.table.strata is not None:
@@ -152,26 +157,32 @@ class _Basis:
         """Returns what is added to a cell."""
         if not self.grouped and path in self.table.proportions:
             return self._wilson(path)
-        area = self.table.areas.get((*path[:-1], "roc_auc")) if path[-1] in ("roc_auc", "average_precision") else None
-        if area is not None:
-            for what, which in (("positive", area[0]), ("negative", ~area[0])):
-                if (found := self._groups(which)) < self.fewest:
-                    return self._too_few(f"{what} in {counted(found, self.unit)} alone")
-            if not self.grouped and path[-1] == "roc_auc":
-                return self._delong(path)
+        if path[-1] == "prevalence" and self.apart:
+            return _none("rare classes are drawn apart, so that their share hardly changes")
+        if path[-1] in ("roc_auc", "average_precision") and (*path[:-1], "roc_auc") in self.table.areas:
+            return self._of_ranks(path)
         return self._bootstrap(path)
 
     def _wilson(self, path: Path) -> Cells:
         hit, of = self.table.proportions[path]
         return _cell(wilson(int((hit & of).sum()), int(of.sum()), self.settings.confidence), "Wilson")
 
-    def _delong(self, path: Path) -> Cells:
-        is_positive, scores = self.table.areas[path]
+    def _of_ranks(self, path: Path) -> Cells:
+        """The interval of an area under a curve, which takes enough samples of both kinds."""
+        is_positive, scores = self.table.areas[*path[:-1], "roc_auc"]
+        kinds = {"positive": self._groups(is_positive), "negative": self._groups(~is_positive)}
+        if path[-1] == "roc_auc" and self.whole[path] in (0, 1):
+            # An area A of m and n samples has at most the variance A (1 - A) / min(m, n) (Birnbaum & Klose 1957).
+            fewer = min(kinds.values())
+            return self._wilson_as_of(fewer, none_or_all=int(self.whole[path]) * fewer)
+        for kind, groups in kinds.items():
+            if groups < self.fewest:
+                return self._too_few(f"{kind} in {counted(groups, self.unit)} alone")
+        if self.grouped or path[-1] == "average_precision":
+            return self._bootstrap(path)
         aucs, covariance = delong(is_positive, scores[None])
         interval = auc_interval(float(aucs[0]), float(covariance[0, 0]), self.settings.confidence)
-        if interval is None:
-            return _none("the scores part positive and negative wholly, which does not tell how far they are apart")
-        return _cell(interval, "DeLong")
+        return _none("its variance is 0") if interval is None else _cell(interval, "DeLong")
 
     def _bootstrap(self, path: Path) -> Cells:
         drawn = self.drawn[path][~np.isnan(self.drawn[path])]
@@ -196,7 +207,10 @@ class _Basis:
         """Where no group tells 0 or 1 from less: groups are no better than so many independent samples."""
         hit, of = self.table.proportions[path]
         groups = self._groups(of)
-        interval = wilson(groups if (hit & of).any() else 0, groups, self.settings.confidence)
+        return self._wilson_as_of(groups, none_or_all=groups if (hit & of).any() else 0)
+
+    def _wilson_as_of(self, groups: int, *, none_or_all: int) -> Cells:
+        interval = wilson(none_or_all, groups, self.settings.confidence)
         return _cell(interval, f"Wilson, as of {counted(groups, self.unit)}")
 
     def _deciding(self, path: Path) -> int:

@@ -35,12 +35,13 @@ const large = dialog.querySelector("img");
 
 function open(picture, caption) {
   const [width, height] = ["width", "height"].map((side) => Number(picture.getAttribute(side)));
-  const fitting = Math.min((window.innerWidth - 32) / width, (window.innerHeight - 112) / height);
+  const fitting = Math.min((window.innerWidth - 32) / width, (window.innerHeight - 84) / height);
   large.src = picture.src;
   large.alt = picture.alt;
   large.width = Math.round(width * Math.max(1, fitting));
   dialog.querySelector("p").replaceChildren(...[...caption.childNodes].map((node) => node.cloneNode(true)));
   dialog.showModal();
+  reach();
 }
 
 for (const figure of document.querySelectorAll("figure")) {
@@ -57,6 +58,17 @@ dialog.querySelector("button").addEventListener("click", () => dialog.close());
 dialog.addEventListener("click", (event) => {
   if (event.target === dialog) dialog.close();
 });
+
+// What does not fit into its window can be scrolled by the keyboard.
+function reach() {
+  for (const part of document.querySelectorAll(".window, pre")) {
+    const fits = part.scrollWidth <= part.clientWidth && part.scrollHeight <= part.clientHeight;
+    if (fits) part.removeAttribute("tabindex");
+    else part.tabIndex = 0;
+  }
+}
+window.addEventListener("resize", reach);
+reach();
 
 // Contents: open beside the text where there is room.
 const wide = window.matchMedia("(min-width: 72rem)");
