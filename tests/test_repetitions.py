@@ -18,6 +18,8 @@ from cvlab.console import Console
 from cvlab.data.prepare import load_sources
 from cvlab.data.samples import SampleTable
 from cvlab.errors import CvlabError, DataError, RunFolderError
+from cvlab.experiment import Request
+from cvlab.repeat import resume_repeated
 from cvlab.repeat_plan import check_settings, describe, plan, rehearse
 from cvlab.repetitions import Kind, Parent, Repetitions, share_of_rest
 from cvlab.run_folder import RunFolder, write_json, write_text
@@ -302,3 +304,16 @@ def test_a_finished_folder_has_nothing_to_do(data: Path) -> None:
     done = CliRunner().invoke(app, ["train", "--resume", str(parent.path)])
     assert done.exit_code == 0, done.output
     assert done.output.startswith("Nothing to do: all 2 seeds are finished.")
+
+
+def test_other_data_stop_a_folder_before_anything_trains(data: Path) -> None:
+    parent = write_repetition(data / "runs", experiment_of(data, BINARY), "folds", 3, finished=[1])
+    request = Request(Console(io.StringIO()), ["cvlab", "train"])
+    (data / "films" / "ill" / "p00_0.png").unlink()
+    with pytest.raises(RunFolderError, match=r"(?s)fold-1: cannot go on with other data.*p00_0.png: is gone"):
+        resume_repeated(parent, request)
+    assert parent.begun() == ["fold-1"]
+    config = parent.folder.config
+    config.write_text(config.read_text().replace("epochs: 2", "epochs: 3"))
+    with pytest.raises(RunFolderError, match=r"stages.0.epochs: 3 in config.yaml, 2 in the part's own"):
+        resume_repeated(parent, request)

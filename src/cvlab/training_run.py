@@ -96,8 +96,12 @@ class TrainingRun:
             self.console.say("Stopping: finishing the step and saving. Ctrl-C again stops at once.")
 
         def give_up() -> None:
-            self.write_status("interrupted", "stopped at once")
-            self.console.say(f"Stopped at once. Go on from the last save: cvlab train --resume {self.run.to_resume}")
+            self.write_status("interrupted", "Stopped at once.")
+            # Of a part of several, the process that started this one says how to go on.
+            go_on = (
+                "" if self.console.title else f" Go on from the last save: cvlab train --resume {self.run.to_resume}"
+            )
+            self.console.say(f"Stopped at once.{go_on}")
 
         return StopRequest(on_first=say, on_second=give_up)
 
