@@ -54,6 +54,12 @@ def test_a_metric_must_be_one_that_the_run_reports(tmp_path: Path, text: str, pr
     assert problem in found
 
 
+def test_a_task_that_is_no_name_is_named_before_its_figures(tmp_path: Path) -> None:
+    text = figure("test.accuracy").replace("name: classification", "name: []", 1)
+    (found,) = problems_of(tmp_path / "c.yaml", text)
+    assert "task.name: expected" in found
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

@@ -278,7 +278,8 @@ def defined_columns(record: RunRecord, heading: str, columns: list[str]) -> list
 def test_every_name_in_a_table_has_its_definition(
     reported: RunFolder, task: str, heading: str, labels: dict[str, str]
 ) -> None:
-    shown = {key: label.replace("{structure}", r"tumour \<b\>") for key, label in labels.items() if label}
+    filled = {key: label.replace("{structure}", r"tumour \<b\>") for key, label in labels.items() if label}
+    shown = {key: label.replace("{group}", "patient") for key, label in filled.items()}
     links = defined_columns(of_task(reported, task), heading, [*shown.values()])
     assert [link.split("-", 2 if link.startswith("uncertainty") else 1)[-1].replace("-", "_") for link in links] == [
         *shown
@@ -296,6 +297,7 @@ def test_every_name_in_a_table_has_its_definition(
         ),
         ("regression", "Results", ["loss (huber)"], ["loss"]),
         ("segmentation", "Results by group (test)", ["Dice", "with tumour"], ["dice", "nonempty-images"]),
+        ("segmentation", "Results by patient (test)", ["Dice", "with tumour"], ["dice", "nonempty-images"]),
         ("classification", "Training", ["val loss there", "images/s"], ["val-loss", "images-per-second"]),
         ("classification", "Results", ["top 12 accuracy", "macro F1"], ["top-k-accuracy", "macro-f1"]),
         ("segmentation", "Stage train: classification", ["accuracy"], ["accuracy"]),

@@ -71,7 +71,7 @@ def meanings_blocks(found: Compared, task: str) -> list[Block]:
         defined = find(task, metric.path)
         if defined is not None:
             definition = defined[1]
-            label = definition.label.replace("{structure}", "the structure")
+            label = definition.named()
             rows[".".join((metric.path[0], metric.path[-1]))] = [
                 md(label),
                 md(definition.formula),

@@ -140,7 +140,7 @@ def _check_expected(value: Mapping[str, Any], problems: Problems) -> None:
     named = [
         (name, task["name"])
         for name, task in stages
-        if isinstance(name, str) and isinstance(task, dict) and task.get("name") in registry.TASKS
+        if isinstance(name, str) and isinstance(task, dict) and _settings_class(task, registry.TASKS)
     ]
     figures, evaluate = value.get("expected"), value.get("evaluate")
     if not named or len(named) < len(stages) or not isinstance(figures, list):

@@ -95,7 +95,7 @@ def metrics_document() -> str:
 def _group_lines(group: Group) -> Iterator[str]:
     yield from (f"## {group.title}", "", group.about, "")
     for definition in group.definitions:
-        yield f'### <a id="{group.anchor(definition)}"></a>{definition.label.replace("{structure}", "the structure")}'
+        yield f'### <a id="{group.anchor(definition)}"></a>{definition.named()}'
         yield ""
         yield f"`{definition.key}`: {definition.formula}."
         yield ""

@@ -38,7 +38,7 @@ def _overlap(key: str, name: str, formula: str) -> tuple[Definition, ...]:
         ),
         Definition(
             f"{key}_group_mean",
-            f"{name}, by group, mean of the volumes",
+            f"{name}, by {{group}}, mean of the volumes",
             f"mean over the groups (patients) of {formula} of the sums over their images",
             SHARE,
             "as in Buda, Saha & Mazurowski 2019 for Dice",
@@ -46,7 +46,7 @@ def _overlap(key: str, name: str, formula: str) -> tuple[Definition, ...]:
         ),
         Definition(
             f"{key}_group_median",
-            f"{name}, by group, median of the volumes",
+            f"{name}, by {{group}}, median of the volumes",
             "median of the same",
             SHARE,
             "",
@@ -65,7 +65,7 @@ SEGMENTATION = Group(
         *_overlap("dice", "Dice", DICE),
         Definition(
             "dice_group_standard_error",
-            "standard error of the mean Dice by group",
+            "standard error of the mean Dice by {group}",
             "sd of the volumes' Dice / sqrt(groups)",
             "0 or more",
             "",
@@ -163,7 +163,7 @@ SEGMENTATION = Group(
         ),
         Definition(
             "groups",
-            "groups",
+            "{group}s",
             "number of groups, such as patients",
             "1 or more",
             "",

@@ -16,7 +16,7 @@ class Definition:
 
     Attributes:
         key: Its key in `metrics.json` or in another file of the run.
-        label: What the report calls it.
+        label: What the report calls it; `{structure}` and `{group}` stand for what the data call them.
         formula: How it is computed.
         range: The values that it can have.
         source: Where the definition comes from; empty where there is nothing to cite.
@@ -29,6 +29,10 @@ class Definition:
     range: str
     source: str
     misleads: str
+
+    def named(self, *, structure: str = "the structure", group: str = "group") -> str:
+        """Returns the label with what masks show, and what a group is called, in their places."""
+        return self.label.replace("{structure}", structure).replace("{group}", group)
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ UNCERTAINTY_MASKS = Group(
         MUTUAL_INFORMATION,
         Definition(
             "ece",
-            "expected calibration error of the pixels (ECE)",
+            "expected calibration error (ECE)",
             "sum over 15 equally wide bins of the probability of |sum over their pixels of (truth - probability)|, "
             "divided by the number of all pixels",
             "0 to 1, lower is better",
@@ -131,15 +131,15 @@ UNCERTAINTY_MASKS = Group(
         ),
         Definition(
             "dice_all",
-            "Dice of the mean mask, all images",
-            "mean of 2 tp / (2 tp + fp + fn) over all images; two empty masks count as 1, one as 0",
+            "Dice, mean over all images",
+            "mean of 2 tp / (2 tp + fp + fn) over all images, of the mean of the passes; two empty masks count as 1",
             "0 to 1, higher is better",
             "Dice 1945",
             "As the Dice over all images.",
         ),
         Definition(
             "dice_nonempty",
-            "Dice of the mean mask, images with the structure",
+            "Dice, mean over images with a true mask",
             "mean of 2 tp / (2 tp + fp + fn) over the images whose true mask is not empty",
             "0 to 1, higher is better",
             "Dice 1945",
@@ -147,7 +147,7 @@ UNCERTAINTY_MASKS = Group(
         ),
         Definition(
             "dice_pooled",
-            "Dice of the mean mask, pooled over pixels",
+            "Dice, pooled over all pixels",
             "2 tp / (2 tp + fp + fn) of the sums over all images",
             "0 to 1, higher is better",
             "Dice 1945",

@@ -42,7 +42,8 @@ PLACES: dict[str, dict[str, tuple[Group, ...]]] = {
         "": (REGRESSION,),
     },
     "segmentation": {
-        "Results by group": (VOLUME,),
+        # By group, or by patient or whatever the source calls one.
+        "Results by ": (VOLUME,),
         "Uncertainty": (UNCERTAINTY_MASKS,),
         "": (SEGMENTATION,),
     },
@@ -78,14 +79,7 @@ Found = tuple[Group, Definition]
 
 def with_definitions(record: RunRecord, document: Document) -> Document:
     """Returns a report with the definitions of the numbers in its tables as its last part."""
-    shown: dict[Found, None] = {}
-    for section in document.sections:
-        for table in section.blocks:
-            if isinstance(table, Table):
-                shown |= dict.fromkeys(
-                    (*_of_columns(record, section, table).values(), *_of_rows(record, section, table).values())
-                )
-    shown |= dict.fromkeys(_of_the_run(record))
+    shown = {*_of_tables(record, document), *_of_the_run(record)}
     ordered = [(group, one) for group in GROUPS for one in group.definitions if (group, one) in shown]
     labels = [one.label for _, one in ordered]
     parts = [
@@ -178,8 +172,10 @@ def _find(text: str, groups: Sequence[Group]) -> Found | None:
 
 
 def _names(name: str, label: str) -> bool:
-    """Whether a name is a label; that of the loss, of the structure and of top k accuracy stand for any of them."""
-    pattern = re.escape(label).replace(re.escape("{structure}"), ".+").replace(r"top\ k\ ", r"top\ \d+\ ")
+    """Whether a name is a label; those of the loss, structure, group and top k accuracy stand for any of them."""
+    pattern = re.escape(label).replace(r"top\ k\ ", r"top\ \d+\ ")
+    for place in ("{structure}", "{group}"):
+        pattern = pattern.replace(re.escape(place), ".+")
     return re.fullmatch(rf"{pattern}( \(\w+\))?" if label == "loss" else pattern, name) is not None
 
 
@@ -197,7 +193,7 @@ def _of_the_run(record: RunRecord) -> Iterator[Found]:
 
 
 def _heading(group: Group, one: Definition, *, unique: bool) -> str:
-    label = one.label.replace("{structure}", "the structure")
+    label = one.named()
     return md(label if unique else f"{label} ({group.title})")
 
 

@@ -48,7 +48,7 @@ class Labels:
         # The definition of `top_3_accuracy` is that of every k.
         if found is None or found[1].key == TOP_K:
             return path[-1].replace("_", " ")
-        return found[1].label.replace("{structure}", self.structure)
+        return found[1].named(structure=self.structure)
 
 
 def scalars(metrics: Json) -> dict[str, Cell]:
