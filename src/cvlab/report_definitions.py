@@ -174,8 +174,8 @@ def _find(text: str, groups: Sequence[Group]) -> Found | None:
 def _names(name: str, label: str) -> bool:
     """Whether a name is a label; those of the loss, structure, group and top k accuracy stand for any of them."""
     pattern = re.escape(label).replace(r"top\ k\ ", r"top\ \d+\ ")
-    for place in ("{structure}", "{group}"):
-        pattern = pattern.replace(re.escape(place), ".+")
+    # A group is one word, and none of an image's.
+    pattern = pattern.replace(re.escape("{structure}"), ".+").replace(re.escape("{group}"), r"(?!image)\w+")
     return re.fullmatch(rf"{pattern}( \(\w+\))?" if label == "loss" else pattern, name) is not None
 
 
