@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -42,6 +43,13 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def free_bytes(place: Path) -> int:
+    """Returns how many bytes are free where `place` is, or will be."""
+    while not os.path.exists(place):  # Path.exists would raise where the folder above is forbidden.
+        place = place.parent
+    return shutil.disk_usage(place).free
 
 
 def write_text(path: Path, text: str) -> None:

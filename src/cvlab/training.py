@@ -78,11 +78,12 @@ class StageTrainer:
             TrainingError: The loss is no number.
         """
         while not self.state.ended:
-            self._run_epoch()
+            self.run_epoch()
         if self.stop.requested:
             self._raise_interrupted()
 
-    def _run_epoch(self) -> None:
+    def run_epoch(self) -> None:
+        """Trains an epoch (or the rest of one), validates and saves."""
         state, model = self.state, self.parts.fitted
         self.parts.training.epoch = state.epoch
         self.parts.training.ready.clear()

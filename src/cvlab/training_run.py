@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What belongs together while a run is trained."""
+    """What belongs together while a run is trained; `most_steps` bounds the steps of an epoch, for a trial."""
 
     run: RunFolder
     experiment: Experiment
@@ -47,6 +47,7 @@ class TrainingRun:
     tasks: Sequence[Task]
     machine: Machine
     console: Console
+    most_steps: int | None = None
 
     def train_stages(self, networks: Sequence[Network], state: TrainingState) -> None:
         """Trains stage after stage, each from the best weights of the one before, and writes `best.keras`."""
@@ -55,7 +56,7 @@ class TrainingRun:
         with self._stop_request() as stop:
             while True:
                 stage = self.experiment.stages[state.stage]
-                trainer = self._trainer(networks[state.stage], state, stop)
+                trainer = self.trainer(networks[state.stage], state, stop)
                 trainer.run_stage()
                 self.console.say(f"Stage '{stage.name}' ended: {state.ended}; best epoch {state.best_epoch}.")
                 if self.is_trained(state):
@@ -101,7 +102,8 @@ class TrainingRun:
 
         return StopRequest(on_first=say, on_second=give_up)
 
-    def _trainer(self, network: Network, state: TrainingState, stop: StopRequest) -> StageTrainer:
+    def trainer(self, network: Network, state: TrainingState, stop: StopRequest) -> StageTrainer:
+        """Makes what trains the stage that `state` is in, from there on."""
         from cvlab.training import StageTrainer
 
         stage = self.experiment.stages[state.stage]
@@ -160,6 +162,7 @@ class TrainingRun:
             augmenter=Augmenter(stage.augment) if stage.augment else None,
             shuffled=True,
             sampler=Sampler.of(samples.table, stage.data.sampling),
+            most_batches=self.most_steps,
             masks=samples.masks if task.truth_is_masks else None,
             mask_rows=samples.mask_rows if task.truth_is_masks else None,
         )
