@@ -14,17 +14,22 @@ from cvlab.config_file import experiment_yaml, load_experiment
 from cvlab.console import Console
 from cvlab.data.prepare import data_json, load_sources, prepare
 from cvlab.data.samples import SampleTable, concatenate, samples_csv
+from cvlab.data.source import LoadedSource
 from cvlab.errors import counted
 from cvlab.evaluation import Evaluator
 from cvlab.evaluation_uncertainty import check_injection
 from cvlab.initial import build_tasks, samples_before, starting_networks
+from cvlab.killed import told_if_killed
 from cvlab.models.network import Network, describe_model, find_weights
+from cvlab.out_of_memory import refusals_named
 from cvlab.report import write_report
 from cvlab.resume import check_same_backend, check_same_data, locked, saved_state
 from cvlab.run_folder import RunFolder, read_json, write_json, write_text
 from cvlab.runtime import Machine
 from cvlab.sample_data import use_sample_data
+from cvlab.shortage import check_needs
 from cvlab.summary import print_summary
+from cvlab.tasks.task import Task
 from cvlab.training_run import TrainingRun
 from cvlab.training_state import TrainingState
 
@@ -52,11 +57,12 @@ def train(config: Path, overrides: Sequence[str], request: Request, *, sample: b
     tasks = build_tasks(experiment, [source.labels for source in sources])
     machine = _start_machine(experiment, request)
     find_weights(experiment.model, image_size=experiment.data.image_size)
-    data = prepare(experiment, sources, request.console, before=before)
-    tasks[-1].check_evaluation(experiment.evaluate, data.stages[-1].samples.table)
     experiment = _with_precision(experiment, machine)
     networks, weights = starting_networks(experiment, tasks)
     check_injection(networks[-1].connect(experiment.stages[-1]), experiment)
+    check_needs(experiment, networks, machine, request.console, place=parent, masks=_predicted_masks(tasks, sources))
+    data = prepare(experiment, sources, request.console, before=before)
+    tasks[-1].check_evaluation(experiment.evaluate, data.stages[-1].samples.table)
     run = RunFolder.create(parent, experiment.name)
     write_text(run.config, experiment_yaml(experiment))
     training = TrainingRun(run, experiment, data, tasks, machine, request.console)
@@ -73,6 +79,7 @@ def resume(run: RunFolder, overrides: Sequence[str], request: Request) -> RunFol
     """
     console = request.console
     with locked(run):
+        _say_if_killed(run, console)
         experiment = load_experiment(run.config, overrides)
         state = saved_state(run, experiment)
         before = samples_before(experiment, run)
@@ -91,6 +98,9 @@ def resume(run: RunFolder, overrides: Sequence[str], request: Request) -> RunFol
         stage = experiment.stages[state.stage].name
         console.say(f"Resuming {run.path} after epoch {state.epoch}, step {state.batch} of stage '{stage}'")
         networks, weights = starting_networks(experiment, tasks, initial=run.initial)
+        written = sum(path.stat().st_size for path in run.last.parent.glob("*.keras"))
+        masks = _predicted_masks(tasks, sources)
+        check_needs(experiment, networks, machine, console, place=run.path, masks=masks, written=written)
         _carry_out(training, state, networks, weights, before, request)
     return run
 
@@ -102,15 +112,34 @@ def evaluate(run: RunFolder, request: Request, *, split: str | None, folder: Pat
         CvlabError: The run or its data cannot be used.
     """
     with locked(run):
+        _say_if_killed(run, request.console)
         experiment = load_experiment(run.config)
         _start_machine(experiment, request)
-        evaluator = Evaluator.open(run, experiment, request.console)
-        if folder is not None:
-            request.console.say(f"Predictions: {evaluator.evaluate_folder(folder)}")
-        else:
-            evaluator.evaluate(None if split is None else [split])
+        with refusals_named(lambda: _cannot_predict(run)):
+            evaluator = Evaluator.open(run, experiment, request.console)
+            if folder is not None:
+                request.console.say(f"Predictions: {evaluator.evaluate_folder(folder)}")
+            else:
+                evaluator.evaluate(None if split is None else [split])
     _print_results(run, experiment, request.console)
     request.console.say(f"Metrics: {run.metrics}\nNext: cvlab report {run.path}")
+
+
+def _say_if_killed(run: RunFolder, console: Console) -> None:
+    if told := told_if_killed(run):
+        console.warn(told)
+
+
+def _cannot_predict(run: RunFolder) -> str:
+    return (
+        "There is not enough memory to evaluate: {refused}. The weights are saved. Once there is more: cvlab evaluate "
+        f"{run.path}, then cvlab report {run.path}"
+    )
+
+
+def _predicted_masks(tasks: Sequence[Task], sources: Sequence[LoadedSource]) -> int:
+    """How many masks the evaluation will write, at most."""
+    return len(sources[-1].table) if tasks[-1].truth_is_masks else 0
 
 
 def _start_machine(experiment: Experiment, request: Request) -> Machine:
@@ -151,7 +180,8 @@ def _carry_out(
         model = networks[state.stage].connect(experiment.stages[state.stage])
         print_summary(training, model, weights=weights, state=state)
         training.train_stages(networks, state)
-        Evaluator.open(run, experiment, console).evaluate()
+        with refusals_named(lambda: _cannot_predict(run)):
+            Evaluator.open(run, experiment, console).evaluate()
         write_report(run)
     _print_end(run, experiment, console)
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cvlab.config import Experiment, StageConfig
 from cvlab.config_training import SGD, OptimizerSettings, RMSprop
-from cvlab.errors import RunFolderError
-from cvlab.memory import gigabytes
+from cvlab.data.pipeline import batches_ahead
 from cvlab.models.network import Network, parameter_counts
-from cvlab.run_folder import free_bytes
 
 if TYPE_CHECKING:
     import keras
@@ -63,17 +60,16 @@ class StepMemory:
         return self.on_gpu - self.weights + self.program
 
 
-def step_memory(model: keras.Model, stage: StageConfig, *, batches_ahead: int) -> StepMemory:
+def step_memory(model: keras.Model, stage: StageConfig) -> StepMemory:
     """Estimates the memory of a training step from the shapes of the network's layers.
 
     What the layers before the first trained one return is not kept; of theirs the largest two count. Libraries hold
     more (workspaces of convolutions, BatchNorm in float32) or less (operations that are fused). Measured on a CPU, the
-    networks of the shipped configurations took 0.8 to 1.2 times as much.
+    networks of the shipped configurations took 0.75 to 1.1 times as much.
 
     Args:
         model: The connected and frozen model of the stage.
         stage: The settings of the stage.
-        batches_ahead: How many batches are made ready while the network computes.
     """
     total, trainable = parameter_counts(model)
     outputs = [*_outputs(model)]
@@ -81,12 +77,13 @@ def step_memory(model: keras.Model, stage: StageConfig, *, batches_ahead: int) -
     passing = sorted((output.size for output in outputs[:first]), reverse=True)[:2]
     kept = [output.size for output in outputs[first:]]
     image = math.prod(model.input_shape[1:])
+    ahead = batches_ahead(augmented=bool(stage.augment))
     return StepMemory(
         weights=total * FLOAT,
         gradients=trainable * FLOAT,
         slots=trainable * FLOAT * slots(stage.optimizer),
         activations=stage.batch_size * max(sum(passing), sum(kept) + max(kept, default=0)),
-        images=stage.batch_size * image * (FLOAT + 1 + batches_ahead),
+        images=stage.batch_size * image * (FLOAT + 1 + ahead),
         program=PROGRAM + len(outputs) * PROGRAM_OF_A_LAYER + len(kept) * PROGRAM_OF_A_GRADIENT,
     )
 
@@ -106,7 +103,7 @@ def _outputs(model: keras.Model) -> Iterator[Output]:
 
 
 def _outputs_within(network: keras.Model, shape: Any) -> Iterator[Output]:
-    """The same of a network in the network, for inputs of `shape`: a decoder's own shapes leave out height and width."""
+    """The same of a network in it, for inputs of `shape`: a decoder's own shapes leave out height and width."""
     import keras
 
     layers = [layer for layer in network.layers if not isinstance(layer, keras.layers.InputLayer)]
@@ -129,25 +126,32 @@ def slots(optimizer: OptimizerSettings) -> int:
     return 2
 
 
-def checkpoint_bytes(experiment: Experiment, models: Sequence[keras.Model]) -> int:
+@dataclass(frozen=True)
+class StageNeeds:
+    """What a stage needs: its parameters, those of them that it trains, and the memory of a step."""
+
+    total: int
+    trainable: int
+    step: StepMemory
+
+
+def stage_needs(network: Network, stage: StageConfig) -> StageNeeds:
+    """Returns what a stage needs; afterwards the network is frozen as the stage has it."""
+    model = network.connect(stage)
+    return StageNeeds(*parameter_counts(model), step_memory(model, stage))
+
+
+def checkpoint_bytes(experiment: Experiment, needs: Sequence[StageNeeds]) -> int:
     """Returns how much the checkpoints of a run take at most: a new one is written before the old one is removed."""
-    counts = [parameter_counts(model) for model in models]
-    largest = max(total for total, _ in counts) * FLOAT
     last = max(
-        (total + trainable * slots(stage.optimizer)) * FLOAT
-        for (total, trainable), stage in zip(counts, experiment.stages, strict=True)
+        (need.total + need.trainable * slots(stage.optimizer)) * FLOAT
+        for need, stage in zip(needs, experiment.stages, strict=True)
     )
-    # `initial`, the best of each stage, `best`; twice what is being written.
-    return 2 * last + (len(models) + 2) * largest
+    # `last` twice, while it is replaced; `initial`, the best of each stage, `best`.
+    return 2 * last + (len(needs) + 2) * max(need.total for need in needs) * FLOAT
 
 
-def run_bytes(experiment: Experiment, models: Sequence[keras.Model], *, masks: int = 0) -> int:
-    """Returns how much room a run folder takes at most.
-
-    Args:
-        experiment: The settings.
-        models: The connected model of each stage.
-        masks: How many masks are predicted.
-    """
+def run_bytes(experiment: Experiment, needs: Sequence[StageNeeds], *, masks: int) -> int:
+    """Returns how much room a run folder takes at most, with the PNGs of as many predicted masks."""
     height, width = experiment.stages[-1].data.image_size
-    return checkpoint_bytes(experiment, models) + masks * height * width // 8 + SMALL_FILES
+    return checkpoint_bytes(experiment, needs) + masks * height * width // 8 + SMALL_FILES

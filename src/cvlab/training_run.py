@@ -6,11 +6,12 @@ import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cvlab import checkpoint
+from cvlab import checkpoint, memory
 from cvlab.config import Experiment, StageConfig
 from cvlab.console import Console
 from cvlab.data.augment import Augmenter
@@ -18,13 +19,15 @@ from cvlab.data.decoded import cache_dir
 from cvlab.data.pipeline import Batches
 from cvlab.data.prepare import PreparedData
 from cvlab.data.sampling import Sampler
-from cvlab.errors import CvlabError, Interrupted
+from cvlab.errors import CvlabError, Interrupted, counted
 from cvlab.features import compute_features
 from cvlab.models.network import BACKBONE, Network, parameter_counts
 from cvlab.models.pretrained_weights import NO_WEIGHTS
+from cvlab.out_of_memory import refusals_named
 from cvlab.progress import EpochProgress
 from cvlab.run_folder import RunFolder, atomic_path, read_json, write_json
 from cvlab.runtime import Machine
+from cvlab.shortage import batch_key
 from cvlab.speed import verdict
 from cvlab.stage_parts import StageParts
 from cvlab.stopping import StopRequest, Terminated
@@ -56,8 +59,8 @@ class TrainingRun:
         with self._stop_request() as stop:
             while True:
                 stage = self.experiment.stages[state.stage]
-                trainer = self.trainer(networks[state.stage], state, stop)
-                trainer.run_stage()
+                with refusals_named(partial(self._refused, state)):
+                    self.trainer(networks[state.stage], state, stop).run_stage()
                 self.console.say(f"Stage '{stage.name}' ended: {state.ended}; best epoch {state.best_epoch}.")
                 if self.is_trained(state):
                     break
@@ -68,6 +71,25 @@ class TrainingRun:
     def is_trained(self, state: TrainingState) -> bool:
         """Whether the last stage has ended."""
         return bool(state.ended) and state.stage + 1 == len(self.experiment.stages)
+
+    def _refused(self, state: TrainingState) -> str:
+        """Says what did not fit into memory, what is saved, and how to go on; see `refusals_named`."""
+        stage = self.experiment.stages[state.stage]
+        height, width = stage.data.image_size
+        saved = "Nothing was saved before."
+        if self.run.last.is_file():
+            saved = (
+                "What was saved last is whole; a run goes on with its own batch size, where there is more memory: "
+                f"cvlab train --resume {self.run.path}."
+            )
+        less = "data.image_size=[...]"
+        if stage.batch_size > 1:
+            less = f"{batch_key(self.experiment, state.stage)}={stage.batch_size // 2}"
+        return (
+            f"There is not enough memory on this {'CPU' if self.machine.gpu is None else 'GPU'} for stage "
+            f"'{stage.name}' with batches of {counted(stage.batch_size, 'image')} of {height} x {width}: {{refused}}. "
+            f"{saved} With less memory, start anew: cvlab train {self.run.config} {less}"
+        )
 
     def _say_speed(self, state: TrainingState) -> None:
         said = verdict(
@@ -246,4 +268,5 @@ class TrainingRun:
         """Writes `status.json`, keeping the stage and epoch that training has written there."""
         reached = read_json(self.run.status) if self.run.status.is_file() else {}
         kept = {key: reached[key] for key in ("stage", "epoch", "step") if key in reached}
-        write_json(self.run.status, {**kept, "status": status, "reason": reason, "synthetic": self.data.synthetic})
+        about = {"synthetic": self.data.synthetic, "memory": memory.record()}
+        write_json(self.run.status, {**kept, "status": status, "reason": reason, **about})

@@ -193,6 +193,11 @@ class Batches:
         return parts
 
 
+def batches_ahead(*, augmented: bool) -> int:
+    """Returns how many batches are held in memory at most besides the one that the network computes with."""
+    return PREFETCH + 1 + (_readers() if augmented else 0)
+
+
 def _readers() -> int:
     return min(worker_count(), MOST_READERS)
 

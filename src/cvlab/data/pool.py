@@ -123,9 +123,7 @@ def _fractions(split: SplitConfig) -> dict[str, float]:
     return {"train": split.train or 0.0, "val": split.val or 0.0, "test": split.test or 0.0}
 
 
-def _complete_split(
-    table: SampleTable, source: LoadedSource, split: SplitConfig, seed: int, near: Near
-) -> SampleTable:
+def _complete_split(table: SampleTable, source: LoadedSource, split: SplitConfig, seed: int, near: Near) -> SampleTable:
     if split.train is not None or split.test is not None:
         raise DataError(
             "data.split: the data are split already (train, val, test), so fractions mean nothing here. Remove "

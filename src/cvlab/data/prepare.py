@@ -74,10 +74,7 @@ def load_sources(experiment: Experiment, *, stops: list[str] | None = None) -> l
     Raises:
         DataError: The data cannot be used.
     """
-    sources: list[LoadedSource] = []
-    for stage in experiment.stages:
-        sources.append(load_source(stage.data, stops=stops))
-    return sources
+    return [load_source(stage.data, stops=stops) for stage in experiment.stages]
 
 
 def load_source(config: DataConfig, *, stops: list[str] | None = None) -> LoadedSource:
