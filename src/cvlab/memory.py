@@ -74,6 +74,10 @@ def room(system: Path = SYSTEM) -> Room | None:
     if "MemTotal" in machine:
         free = machine.get("MemAvailable", machine.get("MemFree", 0))
         rooms.append(Room(free * 1024, machine["MemTotal"] * 1024, MACHINE))
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        used = _fields(system / "proc/self/status").get("VmSize", 0) * 1024
+        rooms.append(Room(max(0, limit - used), limit, "process (ulimit -v)"))
     return min(rooms, key=lambda found: found.available) if rooms else None
 
 

@@ -61,7 +61,8 @@ class Findings:
         lines += [f"Not checked: {text}." for text in self.unchecked]
         if not self.problems:
             return "\n".join([*lines, ready])
-        head = f"{counted(len(self.problems), 'problem')}, each of which would stop a training:"
+        which = "which" if len(self.problems) == 1 else "each of which"
+        head = f"{counted(len(self.problems), 'problem')}, {which} would stop a training:"
         return "\n".join([*lines, head, *(_item(problem) for problem in self.problems)])
 
     def _with_before(self) -> list[tuple[str, tuple[str, str]]]:

@@ -18,8 +18,6 @@ from cvlab.training_run import TrainingRun
 from cvlab.training_state import TrainingState
 
 if TYPE_CHECKING:
-    import keras
-
     from cvlab.training import StageTrainer
 
 # Of outputs of about 1. A saved network is compiled anew, and on a GPU other kernels may be chosen.
@@ -66,16 +64,25 @@ def _try_stage(training: TrainingRun, trainer: StageTrainer) -> StageTrial:
     trainer.run_epoch()
     first = time.monotonic() - began
     difference = _check_reloaded(training, trainer)
-    saved = _values(trainer.parts.model)
+    seconds = _check_resumed(trainer)
+    return StageTrial(trainer.stage.name, first, seconds, trainer.parts.training.drawn, difference)
+
+
+def _check_resumed(trainer: StageTrainer) -> float:
+    """Takes one more step, then goes back to what was saved; returns the seconds of the step."""
+    variables = [*trainer.parts.model.weights, *trainer.parts.model.optimizer.variables]
+    saved = [np.array(variable) for variable in variables]
     seconds = _time_step(trainer)
+    for variable in variables:
+        variable.assign(np.zeros_like(variable))
     trainer.restore()
-    changed = sum(not np.array_equal(a, b) for a, b in zip(saved, _values(trainer.parts.model), strict=True))
+    changed = sum(not np.array_equal(value, np.array(v)) for value, v in zip(saved, variables, strict=True))
     if changed:
         raise TrainingError(
             f"Stage '{trainer.stage.name}' could not be resumed exactly: {changed} of {len(saved)} arrays of the saved "
             "network and its optimizer came back with other values."
         )
-    return StageTrial(trainer.stage.name, first, seconds, trainer.parts.training.drawn, difference)
+    return seconds
 
 
 def _check_reloaded(training: TrainingRun, trainer: StageTrainer) -> float:
@@ -101,13 +108,14 @@ def _check_reloaded(training: TrainingRun, trainer: StageTrainer) -> float:
 
 
 def _time_step(trainer: StageTrainer) -> float:
-    """Returns the seconds of a step that need not be compiled any more; it changes the weights."""
-    batches = trainer.parts.training
-    began = time.monotonic()
-    trainer.parts.fitted.fit(batches.dataset(), shuffle=False, verbose=0)
-    return time.monotonic() - began
+    """Returns the seconds of a step that need not be compiled any more."""
+    import keras
 
+    times: list[float] = []
 
-def _values(model: keras.Model) -> list[np.ndarray]:
-    variables: list[Any] = [*model.weights, *model.optimizer.variables]
-    return [np.array(variable) for variable in variables]
+    def note(batch: int, logs: Any) -> None:
+        times.append(time.monotonic())
+
+    clock = keras.callbacks.LambdaCallback(on_train_batch_begin=note, on_train_batch_end=note)
+    trainer.parts.fitted.fit(trainer.parts.training.dataset(), callbacks=[clock], shuffle=False, verbose=0)
+    return times[-1] - times[0]

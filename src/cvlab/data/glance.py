@@ -29,7 +29,7 @@ from cvlab.data.stage_audit import audit_stage
 from cvlab.errors import CvlabError
 
 # How many files are read, and how many of them for validation and for test; a batch and every class are always there.
-FILES, HELD_OUT = 200, {"val": 64, "test": 16}
+FILES, HELD_OUT = 200, {"val": 32, "test": 16}
 OF_EACH_CLASS = 2
 
 
