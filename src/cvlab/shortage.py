@@ -86,7 +86,7 @@ def memory_use(experiment: Experiment, number: int, need: StepMemory, machine: M
     left = USABLE * there.available - (needed - of_batch)
     fitting = int(stage.batch_size * left / of_batch)
     advice = (
-        f"a smaller batch ({batch_key(experiment, number)}={fitting})" if fitting else "a smaller network (`model`)"
+        f"a smaller batch ({batch_key(experiment, number)}={fitting})" if fitting > 0 else "a smaller network (`model`)"
     )
     height, width = stage.data.image_size
     is_sure = SURE * needed > there.available

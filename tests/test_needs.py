@@ -1,0 +1,140 @@
+"""What a training will need, against hand counts and against what Keras really makes."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvlab.config import Experiment, StageConfig
+from cvlab.config_training import SGD, Adam, AdamW, OptimizerSettings, RMSprop
+from cvlab.data.pipeline import batches_ahead
+from cvlab.memory import Room
+from cvlab.needs import StageNeeds, StepMemory, checkpoint_bytes, run_bytes, slots, stage_needs
+from cvlab.run_folder import existing, free_bytes
+from cvlab.runtime import Machine
+from cvlab.shortage import DiskUse, batch_key, disk_shortages, memory_use
+from tests.mask_fixture import experiment_of
+
+TERABYTE = 10**12
+CPU = Machine(device="CPU", gpu=None, precision="float32", backend="tensorflow")
+
+
+def stage(tmp_path: Path, **settings: Any) -> StageConfig:
+    return experiment_of(tmp_path, "lgg_mri", root=tmp_path).stages[0].model_copy(update=settings)
+
+
+def experiment(tmp_path: Path, *batch_sizes: int) -> Experiment:
+    found = experiment_of(tmp_path, "lgg_mri", root=tmp_path, image_size=(256, 128))
+    stages = [found.stages[0].model_copy(update={"batch_size": size, "name": f"s{size}"}) for size in batch_sizes]
+    train = found.train.model_copy(update={"batch_size": batch_sizes[0]})
+    return found.model_copy(update={"stages": stages, "train": train})
+
+
+def step(**sizes: int) -> StepMemory:
+    return StepMemory(
+        **(dict.fromkeys(("weights", "gradients", "slots", "activations", "images", "program"), 0) | sizes)
+    )
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    "optimizer",
+    [Adam(), AdamW(), SGD(), SGD(momentum=0.0), RMSprop(), RMSprop(momentum=0.5)],
+    ids=lambda settings: f"{settings.name}-{getattr(settings, 'momentum', '')}",
+)
+def test_the_slots_are_those_that_keras_makes(tmp_path: Path, optimizer: OptimizerSettings) -> None:
+    import keras
+
+    from cvlab.optimizers import make_optimizer
+
+    weight = keras.Variable([1.0, 2.0, 3.0])
+    made = make_optimizer(stage(tmp_path, optimizer=optimizer))
+    made.build([weight])
+    # Besides the number of steps and the learning rate.
+    values = sum(math.prod(variable.shape) for variable in made.variables) - 2
+    assert values == 3 * slots(optimizer)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("trainable", ["all", "head"])
+def test_a_step_counts_what_the_layers_return(tmp_path: Path, trainable: str) -> None:
+    """The plain U-Net of 16 x 16 images, counted by hand."""
+    import keras
+
+    from cvlab.models.network import build_network
+    from cvlab.models.unet import Config
+
+    keras.config.set_dtype_policy("float32")
+    config = Config(filters=(2, 3, 4, 5, 6), batchnorm=False)
+    output = keras.layers.Conv2D(1, 1, activation="sigmoid", dtype="float32")
+    network = build_network(config, image_size=(16, 16), output=output)
+    settings = stage(tmp_path, batch_size=7, trainable=trainable, optimizer=SGD(momentum=0.9), augment=[])
+    need = stage_needs(network, settings)
+    sides = [16, 8, 4, 2, 1]
+    # Two convolutions and two ReLUs on each level; pooling in front of the lower four.
+    encoder = [4 * side**2 * count for side, count in zip(sides, (2, 3, 4, 5, 6), strict=True)]
+    pools = [side**2 * count for side, count in zip(sides[1:], (2, 3, 4, 5), strict=True)]
+    # Up: a transposed convolution, what it makes beside the skip, then the same four.
+    up = [side**2 * (count + 2 * count + 4 * count) for side, count in zip(sides[:4], (2, 3, 4, 5), strict=True)]
+    rescaled = 16 * 16 * 3
+    behind = sum(up) + 16 * 16
+    largest = 16 * 16 * 4
+    kept = (sum(encoder) + sum(pools) + behind if trainable == "all" else behind) + largest
+    assert need.step.activations == 7 * 4 * kept
+    assert need.step.images == 7 * rescaled * (4 + 1 + batches_ahead(augmented=False))
+    counted = network.connect(settings)
+    trained = sum(math.prod(weight.shape) for weight in counted.trainable_weights)
+    assert (need.trainable, need.step.gradients, need.step.slots) == (trained, 4 * trained, 4 * trained)
+    assert need.step.on_gpu - need.step.weights + need.step.program == need.step.coming
+
+
+def test_the_disk_holds_every_checkpoint_and_the_one_under_way(tmp_path: Path) -> None:
+    settings = experiment(tmp_path, 4, 8)
+    needs = [StageNeeds(total=1000, trainable=100, step=step()), StageNeeds(total=1100, trainable=1100, step=step())]
+    # Adam: the second stage is the larger one, 1100 + 2 x 1100; initial, two of stages, best.
+    assert checkpoint_bytes(settings, needs) == 4 * (2 * 3300 + 4 * 1100)
+    more = run_bytes(settings, needs, masks=80) - run_bytes(settings, needs, masks=0)
+    assert more == 80 * 256 * 128 / 8
+
+
+def test_a_disk_is_too_full_for_the_sum_of_what_goes_there(tmp_path: Path) -> None:
+    free = free_bytes(tmp_path)
+    two_thirds = int(free * 0.66)
+    images = DiskUse("decoded images", tmp_path / "not" / "there", two_thirds, "data.cache_dir")
+    run = DiskUse("the run", tmp_path, two_thirds, "--run-dir")
+    assert disk_shortages([images]) == disk_shortages([run]) == []
+    (text,) = disk_shortages([images, run])
+    assert text.startswith(f"The disk is too full: decoded images in {tmp_path}/not/there (")
+    assert text.endswith("Make room, or choose another place with data.cache_dir or --run-dir.")
+    assert existing(tmp_path / "not" / "there") == tmp_path
+
+
+def test_a_batch_that_cannot_fit_and_one_that_would(tmp_path: Path) -> None:
+    settings = experiment(tmp_path, 100, 7)
+    found = memory_use(settings, 0, step(activations=100 * TERABYTE // 10), CPU)
+    assert found.is_sure
+    assert found.there is not None
+    fitting = int(0.8 * found.there.available / (TERABYTE / 10))
+    assert fitting == 0 or f"train.batch_size={fitting}" in found.shortage
+    assert (
+        "a step would not fit into memory: about 10,000.0 GB (an estimate) for 100 images of 256 x 128"
+        in found.shortage
+    )
+    small = memory_use(settings, 1, step(activations=70_000), CPU)
+    assert (small.needed, small.shortage, small.is_sure) == (70_000, "", False)
+
+
+def test_a_smaller_batch_is_proposed_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cvlab.shortage.room", lambda: Room(available=8_000, total=9_000, limit="memory group"))
+    settings = experiment(tmp_path, 100, 7)
+    found = memory_use(settings, 0, step(activations=9_000, images=1_000, program=400), CPU)
+    # 80 % of what is free, less the program: 6000 of the 10,000 bytes of a batch of 100.
+    assert "Try a smaller batch (train.batch_size=60)" in found.shortage
+    assert "a step may not fit" in found.shortage
+    assert not found.is_sure
+    assert memory_use(settings, 1, step(program=20_000, images=1), CPU).is_sure
+    assert batch_key(settings, 1) == "stages.1.batch_size"
+    assert "a smaller network (`model`)" in memory_use(settings, 1, step(program=20_000, images=1), CPU).shortage
