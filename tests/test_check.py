@@ -21,10 +21,12 @@ from cvlab.memory import Room
 from cvlab.preflight import Preflight
 from cvlab.preflight_text import Findings
 from tests.experiment_fixture import write_toy
-from tests.test_features import write_config as write_frozen
 from tests.test_memory import GB
 from tests.test_segmentation import write_config as write_masks
 from tests.test_task_switch import write_shapes
+
+SMALL = "model={name: covid_cnn, depth: 1, head: [{units: 8, batchnorm: true, dropout: 0.1}]}"
+ONE_STAGE = "stages=[{name: only, epochs: 2, learning_rate: 1e-3}]"
 
 
 def preflight(config: Path, *overrides: str) -> Findings:
@@ -42,9 +44,10 @@ def facts(found: Findings, label: str) -> list[str]:
 
 
 @pytest.mark.tensorflow
-def test_classes_then_numbers_in_mixed_precision_and_balanced_batches(tmp_path: Path) -> None:
+def test_balanced_classes_then_numbers_over_features_in_mixed_precision(tmp_path: Path) -> None:
     config = write_shapes(tmp_path)
-    found = preflight(config, "train.precision=mixed_bfloat16", "data.sampling=balanced")
+    head = ["stages.1.trainable=head", "stages.1.augment=[]"]
+    found = preflight(config, "train.precision=mixed_bfloat16", "data.sampling=balanced", SMALL, *head)
     assert found.problems == []
     assert facts(found, "Device") == ["CPU, mixed_bfloat16, tensorflow backend"]
     assert facts(found, "Data")[1:3] == [
@@ -60,6 +63,7 @@ def test_classes_then_numbers_in_mixed_precision_and_balanced_batches(tmp_path: 
         f"{stage}: a batch of 8 images trained, saved, resumed, reloaded and predicted; outputs are equal"
         for stage in ("classes", "numbers")
     ]
+    assert [*(tmp_path / "check" / "cache").rglob("features/*.npy")]
     assert any(re.fullmatch(r"[\d.]+ [GM]B of memory used at most", text) for text in facts(found, "Trial"))
     written = sum(path.stat().st_size for path in (tmp_path / "check").rglob("*.keras"))
     (needed,) = [re.search(r"the run: (\d+) MB at most", text) for text in facts(found, "Disk") if "run" in text]
@@ -77,13 +81,6 @@ def test_masks_with_a_frozen_encoder_and_dropout_injection(tmp_path: Path) -> No
 
 
 @pytest.mark.tensorflow
-def test_features_that_are_computed_once(tmp_path: Path) -> None:
-    found = preflight(write_frozen(tmp_path))
-    assert found.problems == []
-    assert [*(tmp_path / "check" / "cache").rglob("features/*.npy")]
-
-
-@pytest.mark.tensorflow
 def test_a_checkpoint_that_comes_back_changed_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save = checkpoint.save_inference
 
@@ -94,7 +91,7 @@ def test_a_checkpoint_that_comes_back_changed_is_found(tmp_path: Path, monkeypat
         model.set_weights(kept)
 
     monkeypatch.setattr(checkpoint, "save_inference", save_another)
-    (problem,) = preflight(write_shapes(tmp_path), "stages=[{name: one, epochs: 1, learning_rate: 1e-3}]").problems
+    (problem,) = preflight(write_shapes(tmp_path), SMALL, ONE_STAGE).problems
     assert "the saved network, read back, predicts something else" in problem
 
 
@@ -111,7 +108,7 @@ def test_a_state_that_is_not_saved_is_found(tmp_path: Path, monkeypatch: pytest.
             variable.assign(value)
 
     monkeypatch.setattr(checkpoint, "save_training", forget_the_optimizer)
-    (problem,) = preflight(write_shapes(tmp_path), "stages=[{name: one, epochs: 1, learning_rate: 1e-3}]").problems
+    (problem,) = preflight(write_shapes(tmp_path), SMALL, ONE_STAGE).problems
     assert "could not be resumed exactly: " in problem
 
 
@@ -189,7 +186,7 @@ def test_the_command_checks_every_file_and_leaves_nothing(tmp_path: Path) -> Non
     (tmp_path / "tmp").mkdir()
     before = sorted(tmp_path.rglob("*"))
     done = subprocess.run(
-        [sys.executable, "-m", "cvlab", "check", "typo.yaml", "toy.yaml", "none.yaml", "seed=3"],
+        [sys.executable, "-m", "cvlab", "check", "typo.yaml", "toy.yaml", "none.yaml", SMALL],
         cwd=tmp_path,
         env=os.environ | {"TMPDIR": str(tmp_path / "tmp"), "CVLAB_CACHE_DIR": str(tmp_path / "cache")},
         capture_output=True,
@@ -200,6 +197,6 @@ def test_the_command_checks_every_file_and_leaves_nothing(tmp_path: Path) -> Non
     assert "typo.yaml:3: train.batchsize: unknown key; did you mean 'batch_size'?" in done.stdout
     assert "none.yaml: there is no such file" in done.stdout
     assert "outputs are equal" in done.stdout
-    assert "Ready to train: cvlab train toy.yaml seed=3\n" in done.stdout
+    assert f"Ready to train: cvlab train toy.yaml '{SMALL}'\n" in done.stdout
     assert done.stdout.endswith("1 of 3 configurations ready to train.\n")
     assert sorted(tmp_path.rglob("*")) == before

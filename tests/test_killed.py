@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import io
-import json
-import os
-import signal
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cvlab.console import Console
+from cvlab.errors import ConfigError
+from cvlab.experiment import Request, evaluate, resume
 from cvlab.killed import is_in_use, told_if_killed
 from cvlab.resume import locked
-from cvlab.run_folder import RunFolder, write_json
-from tests.experiment_fixture import write_toy
+from cvlab.run_folder import RunFolder, read_json, write_json
+from tests.segmentation_run_fixture import fake_segmentation_run
 from tests.test_memory import GB, system
 
 
@@ -73,32 +72,22 @@ def test_a_run_that_is_held_is_in_use(tmp_path: Path) -> None:
     assert not is_in_use(run)
 
 
-@pytest.mark.tensorflow
 @pytest.mark.slow
-def test_the_commands_after_a_real_kill(tmp_path: Path) -> None:
-    from cvlab.experiment import Request, resume
+def test_the_report_of_a_killed_run_says_so(tmp_path: Path) -> None:
+    run = fake_segmentation_run(tmp_path)
+    write_json(run.status, read_json(run.status) | {"status": "running", "step": 0})
+    words = [sys.executable, "-m", "cvlab", "report", str(run.path)]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert "WARNING: This run did not end by itself: its process was killed, or crashed, after epoch 8" in said
 
-    config = write_toy(tmp_path, identities=6)
-    words = [sys.executable, "-m", "cvlab", "train", str(config), "stages.0.epochs=40", "--run-dir", "runs"]
-    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 120
-        while not (saved := [*tmp_path.glob("runs/toy/*/checkpoints/last.keras")]):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        run = RunFolder.open(saved[0].parent.parent)
-        assert is_in_use(run)
-        os.kill(process.pid, signal.SIGKILL)
-    recorded = json.loads(run.status.read_text())["memory"]
-    assert recorded["peak_bytes"] > 100_000_000
-    report = subprocess.run(
-        [sys.executable, "-m", "cvlab", "report", str(run.path)], capture_output=True, text=True, check=False
-    )
-    assert report.stdout.startswith(
-        "WARNING: This run did not end by itself: its process was killed, or crashed, after"
-    )
-    output = io.StringIO()
-    run.config.write_text(run.config.read_text().replace("epochs: 40", "epochs: 1"))
-    with pytest.raises(Exception, match="cannot go on with another configuration"):
-        resume(run, [], Request(Console(output), ["cvlab"]))
-    assert "This run did not end by itself" in output.getvalue().replace("\n", " ")
+
+@pytest.mark.tensorflow
+def test_what_resumes_or_evaluates_a_killed_run_says_so_first(tmp_path: Path) -> None:
+    run = fake_segmentation_run(tmp_path)
+    write_json(run.status, read_json(run.status) | {"status": "running", "step": 0})
+    run.config.write_text("name: nothing that could be trained")
+    for command in (partial(resume, run, []), partial(evaluate, run, split=None, folder=None)):
+        output = io.StringIO()
+        with pytest.raises(ConfigError):
+            command(request=Request(Console(output), ["cvlab"]))
+        assert output.getvalue().startswith("WARNING: This run did not end by itself")
