@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from cvlab.config import Experiment, StageConfig
 from cvlab.config_training import SGD, Adam, AdamW, OptimizerSettings, RMSprop
 from cvlab.data.pipeline import batches_ahead
+from cvlab.gpu_memory import gpu_room
 from cvlab.memory import Room
 from cvlab.needs import StageNeeds, StepMemory, checkpoint_bytes, run_bytes, slots, stage_needs
 from cvlab.run_folder import existing, free_bytes
@@ -138,3 +141,21 @@ def test_a_smaller_batch_is_proposed_that_fits(tmp_path: Path, monkeypatch: pyte
     assert memory_use(settings, 1, step(program=20_000, images=1), CPU).is_sure
     assert batch_key(settings, 1) == "stages.1.batch_size"
     assert "a smaller network (`model`)" in memory_use(settings, 1, step(program=20_000, images=1), CPU).shortage
+
+
+@pytest.mark.parametrize(("visible", "asked"), [(None, "--id=1"), ("4, GPU-c0ffee", "--id=GPU-c0ffee")])
+def test_the_room_of_a_gpu_is_what_its_driver_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, asked: str
+) -> None:
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text(f'#!/bin/sh\n[ "$1" = "{asked}" ] || exit 9\necho "70000, 81559"\n')
+    driver.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    gpu = replace(CPU, device="GPU 1", gpu=1)
+    assert gpu_room(gpu) == Room(available=70000 * 2**20, total=81559 * 2**20, limit="GPU")
+    assert gpu_room(CPU) is None
+    driver.write_text("#!/bin/sh\necho broken\n")
+    assert gpu_room(gpu) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import multiprocessing
+import os
 import shlex
 import signal
 import tempfile
@@ -102,6 +103,8 @@ def _run(check: Check, folder: Path, sender: Connection) -> None:
     """What the process of a check does."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     memory.sacrifice_this_process()
+    # What Keras leaves in the folder for temporary files when saving fails.
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
     sender.send(_findings(check, folder))
 
 

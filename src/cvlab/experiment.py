@@ -14,7 +14,6 @@ from cvlab.config_file import experiment_yaml, load_experiment
 from cvlab.console import Console
 from cvlab.data.prepare import data_json, load_sources, prepare
 from cvlab.data.samples import SampleTable, concatenate, samples_csv
-from cvlab.data.source import LoadedSource
 from cvlab.errors import counted
 from cvlab.evaluation import Evaluator
 from cvlab.evaluation_uncertainty import check_injection
@@ -29,7 +28,6 @@ from cvlab.runtime import Machine
 from cvlab.sample_data import use_sample_data
 from cvlab.shortage import check_needs
 from cvlab.summary import print_summary
-from cvlab.tasks.task import Task
 from cvlab.training_run import TrainingRun
 from cvlab.training_state import TrainingState
 
@@ -60,7 +58,7 @@ def train(config: Path, overrides: Sequence[str], request: Request, *, sample: b
     experiment = _with_precision(experiment, machine)
     networks, weights = starting_networks(experiment, tasks)
     check_injection(networks[-1].connect(experiment.stages[-1]), experiment)
-    check_needs(experiment, networks, machine, request.console, place=parent, masks=_predicted_masks(tasks, sources))
+    check_needs(experiment, networks, machine, request.console, place=parent)
     data = prepare(experiment, sources, request.console, before=before)
     tasks[-1].check_evaluation(experiment.evaluate, data.stages[-1].samples.table)
     run = RunFolder.create(parent, experiment.name)
@@ -99,8 +97,7 @@ def resume(run: RunFolder, overrides: Sequence[str], request: Request) -> RunFol
         console.say(f"Resuming {run.path} after epoch {state.epoch}, step {state.batch} of stage '{stage}'")
         networks, weights = starting_networks(experiment, tasks, initial=run.initial)
         written = sum(path.stat().st_size for path in run.last.parent.glob("*.keras"))
-        masks = _predicted_masks(tasks, sources)
-        check_needs(experiment, networks, machine, console, place=run.path, masks=masks, written=written)
+        check_needs(experiment, networks, machine, console, place=run.path, written=written)
         _carry_out(training, state, networks, weights, before, request)
     return run
 
@@ -135,11 +132,6 @@ def _cannot_predict(run: RunFolder) -> str:
         "There is not enough memory to evaluate: {refused}. The weights are saved. Once there is more: cvlab evaluate "
         f"{run.path}, then cvlab report {run.path}"
     )
-
-
-def _predicted_masks(tasks: Sequence[Task], sources: Sequence[LoadedSource]) -> int:
-    """How many masks the evaluation will write, at most."""
-    return len(sources[-1].table) if tasks[-1].truth_is_masks else 0
 
 
 def _start_machine(experiment: Experiment, request: Request) -> Machine:

@@ -123,8 +123,8 @@ def was_restarted(recorded: Mapping[str, Any], system: Path = SYSTEM) -> bool:
 
 
 def gigabytes(size: float) -> str:
-    """Returns a number of bytes for people: `2.3 GB`, or `45 MB` where it is less than one."""
-    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.0f} MB"
+    """Returns a number of bytes for people: `2.3 GB`, or `45 MB` and `0.2 MB` where it is less."""
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.{0 if size >= 1e7 else 1}f} MB"
 
 
 def sacrifice_this_process() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -214,11 +215,17 @@ class Preflight:
         except ConfigError as error:
             self.findings.problems += error.problems
         except CvlabError as error:
-            self.findings.problems.append(str(error))
+            self.findings.problems.append(f"{error}{self._about_temporary(error)}")
         except Exception as error:
             if self.verbose:
                 raise
             first = (str(error).strip().splitlines() or [""])[0]
-            self.findings.problems.append(
-                f"{doing} failed: {type(error).__name__}: {first} (`cvlab check --verbose` shows where)"
-            )
+            shown = f"{doing} failed: {type(error).__name__}: {first} (`cvlab check --verbose` shows where)"
+            self.findings.problems.append(f"{shown}{self._about_temporary(error)}")
+
+    def _about_temporary(self, error: Exception) -> str:
+        """Says where else the files of this check could go, where there was no room for them."""
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        if not full and str(self.folder) not in str(error):
+            return ""
+        return f"\nThis check writes below {self.folder.parent}; TMPDIR in the environment names another folder."

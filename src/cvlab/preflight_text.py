@@ -111,7 +111,9 @@ def steps_per_epoch(stage: StageConfig, table: SampleTable) -> int:
 def tell_model(findings: Findings, experiment: Experiment, needs: Sequence[StageNeeds]) -> None:
     """Tells the parameters of the network, and what each stage trains of them."""
     trained = [f"{need.trainable:,}" for need in needs]
-    if len(needs) > 1:
+    if len({*trained}) == 1:
+        trained = trained[:1]
+    else:
         trained = [f"{text} in {stage.name}" for text, stage in zip(trained, experiment.stages, strict=True)]
     findings.tell(
         "Model", f"{experiment.model.title}, {needs[-1].total:,} parameters, {' and '.join(trained)} of them trained"
@@ -120,9 +122,12 @@ def tell_model(findings: Findings, experiment: Experiment, needs: Sequence[Stage
 
 def tell_disk(findings: Findings, uses: Sequence[DiskUse]) -> None:
     """Tells what will be written where."""
+    sums: Counter[tuple[str, Path]] = Counter()
     for use in uses:
-        needed = f"{gigabytes(use.needed)} at most" if use.needed else "there already"
-        findings.tell("Disk", f"{use.what}: {needed}; {gigabytes(free_bytes(use.place))} free in {_short(use.place)}")
+        sums[use.what, use.place] += use.needed
+    for (what, place), size in sums.items():
+        needed = f"{gigabytes(size)} at most" if size else "there already"
+        findings.tell("Disk", f"{what}: {needed}; {gigabytes(free_bytes(place))} free in {_short(place)}")
 
 
 def _short(place: Path) -> str:

@@ -14,7 +14,7 @@ from cvlab.errors import RunFolderError
 from cvlab.gpu_memory import gpu_room
 from cvlab.memory import Room, gigabytes, room
 from cvlab.models.network import Network
-from cvlab.needs import StepMemory, run_bytes, stage_needs
+from cvlab.needs import StepMemory, checkpoint_bytes, stage_needs
 from cvlab.run_folder import existing, free_bytes
 from cvlab.runtime import Machine
 
@@ -113,7 +113,6 @@ def check_needs(
     console: Console,
     *,
     place: Path,
-    masks: int,
     written: int = 0,
 ) -> None:
     """Looks, before a training, whether disk and memory suffice; warns of memory, whose need is an estimate.
@@ -124,15 +123,14 @@ def check_needs(
         machine: What it runs on.
         console: Where it warns.
         place: Where the run folder is, or will be.
-        masks: How many masks will be predicted.
         written: Bytes of checkpoints that are there already.
 
     Raises:
         RunFolderError: The disk is too full for the checkpoints.
     """
     needs = [stage_needs(network, stage) for network, stage in zip(networks, experiment.stages, strict=True)]
-    needed = max(0, run_bytes(experiment, needs, masks=masks) - written)
-    if stops := disk_shortages([DiskUse("the run", place, needed, "--run-dir")]):
+    needed = max(0, checkpoint_bytes(experiment, needs) - written)
+    if stops := disk_shortages([DiskUse("the checkpoints", place, needed, "--run-dir")]):
         raise RunFolderError(stops[0])
     for number, need in enumerate(needs):
         if shortage := memory_use(experiment, number, need.step, machine).shortage:
