@@ -220,7 +220,7 @@ class Preflight:
             if self.verbose:
                 raise
             first = (str(error).strip().splitlines() or [""])[0]
-            shown = f"{doing} failed: {type(error).__name__}: {first} (`cvlab check --verbose` shows where)"
+            shown = f"{doing} failed: {type(error).__name__}: {first} (--verbose shows where)"
             self.findings.problems.append(f"{shown}{self._about_temporary(error)}")
 
     def _about_temporary(self, error: Exception) -> str:

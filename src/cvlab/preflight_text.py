@@ -91,7 +91,7 @@ def tell_data(findings: Findings, experiment: Experiment, sources: Sequence[Load
     if not glance.is_whole:
         findings.unchecked.append(
             "the files that were not read, identical files and near-duplicates across splits, and what names and "
-            "storage tell (`cvlab data audit` reads everything; so does a training, before it starts)"
+            "storage tell (`cvlab data audit CONFIG` reads everything; so does a training, before it starts)"
         )
 
 
