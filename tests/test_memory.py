@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -140,3 +142,10 @@ def test_this_system_can_be_read() -> None:
     found, recorded = memory.room(), memory.record()
     assert found is None or 0 < found.available <= found.total
     assert memory.evidence(recorded | {"peak_bytes": 1}) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="only Linux has it")
+def test_a_check_is_what_the_system_kills_first() -> None:
+    code = "from cvlab import memory\nmemory.sacrifice_this_process()\nprint(open('/proc/self/oom_score_adj').read())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1000"

@@ -5,20 +5,26 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cvlab.config import Experiment, StageConfig
+from cvlab.config_file import load_experiment
 from cvlab.config_training import SGD, Adam, AdamW, OptimizerSettings, RMSprop
+from cvlab.console import Console
 from cvlab.data.pipeline import batches_ahead
+from cvlab.errors import RunFolderError
 from cvlab.gpu_memory import gpu_room
 from cvlab.memory import Room
+from cvlab.models.network import Network, build_network
 from cvlab.needs import StageNeeds, StepMemory, checkpoint_bytes, run_bytes, slots, stage_needs
 from cvlab.run_folder import existing, free_bytes
 from cvlab.runtime import Machine
-from cvlab.shortage import DiskUse, batch_key, disk_shortages, memory_use
+from cvlab.shortage import DiskUse, batch_key, check_needs, disk_shortages, memory_use
+from tests.experiment_fixture import write_toy
 from tests.mask_fixture import experiment_of
 
 TERABYTE = 10**12
@@ -159,3 +165,28 @@ def test_the_room_of_a_gpu_is_what_its_driver_tells(
     assert gpu_room(CPU) is None
     driver.write_text("#!/bin/sh\necho broken\n")
     assert gpu_room(gpu) is None
+
+
+@pytest.mark.tensorflow
+def test_a_training_stops_at_a_full_disk_and_warns_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cvlab.experiment import train
+    from tests.test_experiment import request
+
+    monkeypatch.setattr("cvlab.shortage.room", lambda: Room(available=10**6, total=10**9, limit="memory group"))
+    monkeypatch.setattr("cvlab.shortage.free_bytes", lambda place: 1000)
+    config, output = write_toy(tmp_path, identities=5), StringIO()
+    with pytest.raises(RunFolderError, match=r"The disk is too full: the checkpoints in .*/runs \(.* MB\) would need"):
+        train(config, [], request(output), sample=False, parent=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+    assert not [*tmp_path.rglob("images.npy")]
+    monkeypatch.setattr("cvlab.shortage.free_bytes", free_bytes)
+    check_needs(load_experiment(config), plain_networks(config), CPU, Console(output), place=tmp_path)
+    assert "WARNING: Stage 'train': a step would not fit into memory: about" in output.getvalue()
+
+
+def plain_networks(config: Path) -> list[Network]:
+    import keras
+
+    settings = load_experiment(config)
+    output = keras.layers.Dense(8)
+    return [build_network(settings.model, image_size=settings.data.image_size, output=output)]
