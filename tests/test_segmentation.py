@@ -222,6 +222,7 @@ def test_killed_and_resumed_it_is_the_same_bit_for_bit(tmp_path: Path) -> None:
     whole = run_through(config, tmp_path)
     killed = run_with_kills(config, tmp_path, kills=2, seed=3, number=signal.SIGKILL)
     assert differences(whole, killed) == []
+    assert "This run did not end by itself: its process was killed, or crashed" in (tmp_path / "output.txt").read_text()
 
 
 def test_a_task_needs_masks_and_a_threshold_that_fits() -> None:

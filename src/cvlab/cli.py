@@ -108,6 +108,34 @@ def _resume(run_dir: Path, words: list[str], *, sample: bool, verbose: bool) -> 
 
 
 @app.command()
+def check(
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="CONFIG ... [KEY=VALUE ...]", help="YAML files, then settings to override in all."),
+    ],
+    sample: Annotated[bool, typer.Option("--sample", help="Check them on small drawn sample data.")] = False,
+    run_dir: Annotated[Path, typer.Option(help="Where a training would make its run folder.")] = Path("runs"),
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show what TensorFlow prints, and where unexpected errors come from.")
+    ] = False,
+) -> None:
+    """List everything that would stop a training, in seconds; exit code 2 if anything would.
+
+    Reads configuration and tables whole and some of the files, compares disk and memory with what a training needs, and
+    takes one real batch through train, save, resume, reload and predict. Leaves nothing behind.
+    """
+    _check_config_first(words, "check")
+    from cvlab.check import Check, check_all
+    from cvlab.console import Console
+
+    configs = [Path(word) for word in words if "=" not in word or Path(word).is_file()]
+    overrides = tuple(word for word in words if Path(word) not in configs)
+    checks = [Check(config, overrides, sample, run_dir, verbose) for config in configs]
+    if not check_all(checks, Console()):
+        raise typer.Exit(2)
+
+
+@app.command()
 def evaluate(
     run_dir: Annotated[Path, typer.Argument(help="The run folder.")],
     split: Annotated[str | None, typer.Option(help="Predict only this split: train, val or test.")] = None,
@@ -139,6 +167,7 @@ def evaluate(
 @app.command()
 def report(run_dir: Annotated[Path, typer.Argument(help="The run folder.")]) -> None:
     """Draw the plots of a run and write its report, from files only."""
+    from cvlab.killed import is_in_use, told_if_killed
     from cvlab.repetitions import Parent
     from cvlab.report import write_report
     from cvlab.report_repetitions import write_all_reports
@@ -147,6 +176,8 @@ def report(run_dir: Annotated[Path, typer.Argument(help="The run folder.")]) -> 
     parent = Parent.open(run_dir)
     if parent is None:
         folder = RunFolder.open(run_dir)
+        if not is_in_use(folder) and (told := told_if_killed(folder)):
+            typer.echo(f"WARNING: {told}")
         write_report(folder)
     else:
         folder = parent.folder

@@ -19,13 +19,16 @@ from cvlab.evaluation import Evaluator
 from cvlab.evaluation_uncertainty import check_injection
 from cvlab.expected import check_expected
 from cvlab.initial import build_tasks, samples_before, starting_networks
+from cvlab.killed import told_if_killed
 from cvlab.models.network import Network, describe_model, find_weights
+from cvlab.out_of_memory import refusals_named
 from cvlab.report import write_report
 from cvlab.report_text import number
 from cvlab.resume import check_same_backend, check_same_data, locked, saved_state
 from cvlab.run_folder import RunFolder, read_json, write_json, write_text
 from cvlab.runtime import Machine
 from cvlab.sample_data import use_sample_data
+from cvlab.shortage import check_needs
 from cvlab.summary import print_summary
 from cvlab.training_run import TrainingRun
 from cvlab.training_state import TrainingState
@@ -57,11 +60,19 @@ def train(config: Path, overrides: Sequence[str], request: Request, *, sample: b
     experiment = load_experiment(config, overrides)
     if sample:
         experiment = use_sample_data(experiment, request.console)
-    return train_new(experiment, request, make_folder=lambda: RunFolder.create(parent, experiment.name))
+    return train_new(experiment, request, place=parent, make_folder=lambda: RunFolder.create(parent, experiment.name))
 
 
-def train_new(experiment: Experiment, request: Request, *, make_folder: Callable[[], RunFolder]) -> RunFolder:
+def train_new(
+    experiment: Experiment, request: Request, *, place: Path, make_folder: Callable[[], RunFolder]
+) -> RunFolder:
     """Trains an experiment from its beginning, in the folder that is made once nothing speaks against it.
+
+    Args:
+        experiment: The settings.
+        request: What the command line asks for besides.
+        place: Where the folder will be, for the room on its disk.
+        make_folder: Makes it.
 
     Raises:
         CvlabError: Something is wrong with the configuration, the data or the training; the message says what.
@@ -72,11 +83,12 @@ def train_new(experiment: Experiment, request: Request, *, make_folder: Callable
     check_expected(experiment, [task.outputs for task in tasks])
     machine = _start_machine(experiment, request)
     find_weights(experiment.model, image_size=experiment.data.image_size)
-    data = prepare(experiment, sources, request.console, before=before)
-    tasks[-1].check_evaluation(experiment.evaluate, data.stages[-1].samples.table)
     experiment = _with_precision(experiment, machine)
     networks, weights = starting_networks(experiment, tasks)
     check_injection(networks[-1].connect(experiment.stages[-1]), experiment)
+    check_needs(experiment, networks, machine, request.console, place=place)
+    data = prepare(experiment, sources, request.console, before=before)
+    tasks[-1].check_evaluation(experiment.evaluate, data.stages[-1].samples.table)
     run = make_folder()
     write_text(run.config, experiment_yaml(experiment))
     training = TrainingRun(run, experiment, data, tasks, machine, request.console)
@@ -93,6 +105,7 @@ def resume(run: RunFolder, overrides: Sequence[str], request: Request) -> RunFol
     """
     console = request.console
     with locked(run):
+        _say_if_killed(run, console)
         experiment = load_experiment(run.config, overrides)
         state = saved_state(run, experiment)
         before = samples_before(experiment, run)
@@ -111,6 +124,8 @@ def resume(run: RunFolder, overrides: Sequence[str], request: Request) -> RunFol
         stage = experiment.stages[state.stage].name
         console.say(f"Resuming {run.path} after epoch {state.epoch}, step {state.batch} of stage '{stage}'")
         networks, weights = starting_networks(experiment, tasks, initial=run.initial)
+        written = sum(path.stat().st_size for path in run.last.parent.glob("*.keras"))
+        check_needs(experiment, networks, machine, console, place=run.path, written=written)
         _carry_out(training, state, networks, weights, before, request)
     return run
 
@@ -122,17 +137,31 @@ def evaluate(run: RunFolder, request: Request, *, split: str | None, folder: Pat
         CvlabError: The run or its data cannot be used.
     """
     with locked(run):
+        _say_if_killed(run, request.console)
         experiment = load_experiment(run.config)
         _start_machine(experiment, request)
-        evaluator = Evaluator.open(run, experiment, request.console)
-        if folder is not None:
-            request.console.say(f"Predictions: {evaluator.evaluate_folder(folder)}")
-        else:
-            evaluator.evaluate(None if split is None else [split])
+        with refusals_named(lambda: _cannot_predict(run)):
+            evaluator = Evaluator.open(run, experiment, request.console)
+            if folder is not None:
+                request.console.say(f"Predictions: {evaluator.evaluate_folder(folder)}")
+            else:
+                evaluator.evaluate(None if split is None else [split])
     _print_results(run, experiment, request.console)
     request.console.say(f"Metrics: {run.metrics}")
     if not request.is_part:
         request.console.say(f"Next: cvlab report {run.path}")
+
+
+def _say_if_killed(run: RunFolder, console: Console) -> None:
+    if told := told_if_killed(run):
+        console.warn(told)
+
+
+def _cannot_predict(run: RunFolder) -> str:
+    return (
+        "There is not enough memory to evaluate: {refused}. The weights are saved. Once there is more: cvlab evaluate "
+        f"{run.path}, then cvlab report {run.path}"
+    )
 
 
 def _start_machine(experiment: Experiment, request: Request) -> Machine:
@@ -173,7 +202,8 @@ def _carry_out(
         model = networks[state.stage].connect(experiment.stages[state.stage])
         print_summary(training, model, weights=weights, state=state)
         training.train_stages(networks, state)
-        Evaluator.open(run, experiment, console).evaluate()
+        with refusals_named(lambda: _cannot_predict(run)):
+            Evaluator.open(run, experiment, console).evaluate()
         write_report(run)
     _print_end(run, experiment, request)
 

@@ -13,6 +13,7 @@ from cvlab.data.source import Labels
 from cvlab.errors import ConfigError, DataError, RunFolderError
 from cvlab.models.network import BACKBONE, Network, build_network, load_pretrained
 from cvlab.models.pretrained_weights import finish_loading
+from cvlab.out_of_memory import refusals_named
 from cvlab.run_folder import RunFolder, read_json
 from cvlab.tasks.task import Task
 from cvlab.yaml_file import read_document
@@ -56,6 +57,12 @@ def tasks_of(run: RunFolder, experiment: Experiment) -> list[Task]:
     return build_tasks(experiment, labels)
 
 
+@refusals_named(
+    lambda: (
+        "There is not enough memory for the weights of this network: {refused}. Expected a smaller `model` (fewer "
+        "units, less width), or a machine with more memory."
+    )
+)
 def starting_networks(
     experiment: Experiment, tasks: Sequence[Task], *, initial: Path | None = None
 ) -> tuple[list[Network], str]:
@@ -72,7 +79,8 @@ def starting_networks(
         The networks, and a sentence on where their weights come from.
 
     Raises:
-        CvlabError: The run of `init_from` or the file of `weights` cannot be used, or does not fit.
+        CvlabError: The run of `init_from` or the file of `weights` cannot be used, or does not fit; or there is not
+            enough memory.
     """
     import keras
 

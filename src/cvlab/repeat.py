@@ -104,7 +104,7 @@ def train_part(parent: Parent, part: str, request: Request) -> None:
         return run
 
     settings = parent.repetitions.experiment_of(parent.experiment(), part)
-    experiment.train_new(settings, request, make_folder=make_folder)
+    experiment.train_new(settings, request, place=parent.path, make_folder=make_folder)
 
 
 def evaluate_part(parent: Parent, part: str, request: Request, *, split: str | None, folder: Path | None) -> None:

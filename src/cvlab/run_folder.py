@@ -68,6 +68,19 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def free_bytes(place: Path) -> int:
+    """Returns how many bytes are free where `place` is, or will be."""
+    return shutil.disk_usage(existing(place)).free
+
+
+def existing(place: Path) -> Path:
+    """Returns the innermost folder above a place (or the place itself) that exists."""
+    place = place.absolute()
+    while not os.path.exists(place):  # Path.exists would raise where the folder above is forbidden.
+        place = place.parent
+    return place
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes `text` as UTF-8, atomically."""
     with atomic_path(path) as temporary:

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from cvlab import checkpoint
+from cvlab import checkpoint, memory
 from cvlab.config import StageConfig
 from cvlab.config_training import TrainConfig
 from cvlab.data.pipeline import own_errors
@@ -78,11 +78,12 @@ class StageTrainer:
             TrainingError: The loss is no number.
         """
         while not self.state.ended:
-            self._run_epoch()
+            self.run_epoch()
         if self.stop.requested:
             self._raise_interrupted()
 
-    def _run_epoch(self) -> None:
+    def run_epoch(self) -> None:
+        """Trains an epoch (or the rest of one), validates and saves."""
         state, model = self.state, self.parts.fitted
         self.parts.training.epoch = state.epoch
         self.parts.training.ready.clear()
@@ -195,7 +196,8 @@ class StageTrainer:
             "epoch": state.epoch,
             "step": state.batch,
         }
-        write_json(self.run.status, {**status, "synthetic": self.identity["synthetic"]})
+        about = {"synthetic": self.identity["synthetic"], "memory": memory.record()}
+        write_json(self.run.status, {**status, **about})
 
     def _save_best(self) -> None:
         about = {"stage": self.stage.name, "epoch": self.state.best_epoch, self.stage.monitor: self.state.best}

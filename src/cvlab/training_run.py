@@ -6,11 +6,12 @@ import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cvlab import checkpoint
+from cvlab import checkpoint, memory
 from cvlab.config import Experiment, StageConfig
 from cvlab.console import Console
 from cvlab.data.augment import Augmenter
@@ -18,13 +19,15 @@ from cvlab.data.decoded import cache_dir
 from cvlab.data.pipeline import Batches
 from cvlab.data.prepare import PreparedData
 from cvlab.data.sampling import Sampler
-from cvlab.errors import CvlabError, DataError, Interrupted, WriteError
+from cvlab.errors import CvlabError, DataError, Interrupted, WriteError, counted
 from cvlab.features import compute_features
 from cvlab.models.network import BACKBONE, Network, parameter_counts
 from cvlab.models.pretrained_weights import NO_WEIGHTS
+from cvlab.out_of_memory import refusals_named
 from cvlab.progress import EpochProgress
 from cvlab.run_folder import RunFolder, atomic_path, read_json, write_json
 from cvlab.runtime import Machine
+from cvlab.shortage import batch_key
 from cvlab.speed import verdict
 from cvlab.stage_parts import StageParts
 from cvlab.stopping import StopRequest, Terminated
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What belongs together while a run is trained."""
+    """What belongs together while a run is trained; `most_steps` bounds the steps of an epoch, for a trial."""
 
     run: RunFolder
     experiment: Experiment
@@ -47,6 +50,7 @@ class TrainingRun:
     tasks: Sequence[Task]
     machine: Machine
     console: Console
+    most_steps: int | None = None
 
     def train_stages(self, networks: Sequence[Network], state: TrainingState) -> None:
         """Trains stage after stage, each from the best weights of the one before, and writes `best.keras`."""
@@ -55,8 +59,8 @@ class TrainingRun:
         with self._stop_request() as stop:
             while True:
                 stage = self.experiment.stages[state.stage]
-                trainer = self._trainer(networks[state.stage], state, stop)
-                trainer.run_stage()
+                with refusals_named(partial(self._refused, state)):
+                    self.trainer(networks[state.stage], state, stop).run_stage()
                 self.console.say(f"Stage '{stage.name}' ended: {state.ended}; best epoch {state.best_epoch}.")
                 if self.is_trained(state):
                     break
@@ -67,6 +71,25 @@ class TrainingRun:
     def is_trained(self, state: TrainingState) -> bool:
         """Whether the last stage has ended."""
         return bool(state.ended) and state.stage + 1 == len(self.experiment.stages)
+
+    def _refused(self, state: TrainingState) -> str:
+        """Says what did not fit into memory, what is saved, and how to go on; see `refusals_named`."""
+        stage = self.experiment.stages[state.stage]
+        height, width = stage.data.image_size
+        saved = "Nothing was saved before."
+        if self.run.last.is_file():
+            saved = (
+                "What was saved last is whole; a run goes on with its own batch size, where there is more memory: "
+                f"cvlab train --resume {self.run.to_resume}."
+            )
+        less = "data.image_size=[...]"
+        if stage.batch_size > 1:
+            less = f"{batch_key(self.experiment, state.stage)}={stage.batch_size // 2}"
+        return (
+            f"There is not enough memory on this {'CPU' if self.machine.gpu is None else 'GPU'} for stage "
+            f"'{stage.name}' with batches of {counted(stage.batch_size, 'image')} of {height} x {width}: {{refused}}. "
+            f"{saved} With less memory, start anew: cvlab train {self.run.config} {less}"
+        )
 
     def _say_speed(self, state: TrainingState) -> None:
         said = verdict(
@@ -105,7 +128,8 @@ class TrainingRun:
 
         return StopRequest(on_first=say, on_second=give_up)
 
-    def _trainer(self, network: Network, state: TrainingState, stop: StopRequest) -> StageTrainer:
+    def trainer(self, network: Network, state: TrainingState, stop: StopRequest) -> StageTrainer:
+        """Makes what trains the stage that `state` is in, from there on."""
         from cvlab.training import StageTrainer
 
         stage = self.experiment.stages[state.stage]
@@ -164,6 +188,7 @@ class TrainingRun:
             augmenter=Augmenter(stage.augment) if stage.augment else None,
             shuffled=True,
             sampler=Sampler.of(samples.table, stage.data.sampling),
+            most_batches=self.most_steps,
             masks=samples.masks if task.truth_is_masks else None,
             mask_rows=samples.mask_rows if task.truth_is_masks else None,
         )
@@ -243,7 +268,7 @@ class TrainingRun:
                 self.write_status("failed", str(error))
             raise type(error)(
                 f"{error}\nWhat was saved before is whole. When this is put right, go on with: "
-                f"cvlab train --resume {self.run.path}"
+                f"cvlab train --resume {self.run.to_resume}"
             ) from error
         except BaseException as error:
             reason = str(error) if isinstance(error, CvlabError) else f"{type(error).__name__}: {error}"
@@ -256,4 +281,5 @@ class TrainingRun:
         """Writes `status.json`, keeping the stage and epoch that training has written there."""
         reached = read_json(self.run.status) if self.run.status.is_file() else {}
         kept = {key: reached[key] for key in ("stage", "epoch", "step") if key in reached}
-        write_json(self.run.status, {**kept, "status": status, "reason": reason, "synthetic": self.data.synthetic})
+        about = {"synthetic": self.data.synthetic, "memory": memory.record()}
+        write_json(self.run.status, {**kept, "status": status, "reason": reason, **about})

@@ -126,7 +126,7 @@ def open_or_build(
     cache = _open(folder, contents, shape)
     if cache is not None:
         return cache
-    what, needed = f"the decoded {kind.name}", _needed_bytes(len(sources), shape)
+    what, needed = f"the decoded {kind.name}", needed_bytes(len(sources), image_size, kind)
     with building_in(folder, what, needed=needed, console=console):
         cache = _open(folder, contents, shape)  # Another process may have built it meanwhile.
         if cache is None:
@@ -136,6 +136,13 @@ def open_or_build(
     if cache is None:
         raise DataError(f"{folder}: {what} cannot be read back. Choose another `data.cache_dir=...`.")
     return cache
+
+
+def is_built(pixels: Sequence[str], *, image_size: tuple[int, int], cache_dir: Path, kind: Kind = IMAGES) -> bool:
+    """Whether `open_or_build` would find what it returns on the disk."""
+    contents = sorted(set(pixels))
+    folder = cache_dir.absolute() / kind.name / _key(contents, image_size, kind)
+    return _open(folder, contents, (*image_size, *kind.depth)) is not None
 
 
 def _key(contents: Sequence[str], image_size: tuple[int, int], kind: Kind) -> str:
@@ -270,8 +277,9 @@ def _npy_header(count: int, shape: tuple[int, ...]) -> bytes:
     return header.getvalue()
 
 
-def _needed_bytes(count: int, shape: tuple[int, ...]) -> int:
-    return HEADER_BYTES + count * (math.prod(shape) + INDEX_BYTES_PER_IMAGE)
+def needed_bytes(count: int, image_size: tuple[int, int], kind: Kind = IMAGES) -> int:
+    """Returns how much room `count` different images (or masks) take."""
+    return HEADER_BYTES + count * (math.prod((*image_size, *kind.depth)) + INDEX_BYTES_PER_IMAGE)
 
 
 def _sync(file: BinaryIO) -> None:

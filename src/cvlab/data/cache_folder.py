@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cvlab.console import Console
 from cvlab.errors import DataError
+from cvlab.run_folder import free_bytes
 
 
 def default_cache_dir() -> Path:
@@ -50,15 +50,12 @@ def building_in(place: Path, what: str, *, needed: int, console: Console) -> Ite
 
 def check_space(place: Path, what: str, *, needed: int) -> None:
     """Raises DataError where the disk has not `needed` bytes left."""
-    if needed > shutil.disk_usage(place.parent).free:
+    if needed > free_bytes(place.parent):
         raise DataError(_cannot_write(place, what, "the disk is too full", needed))
 
 
 def _cannot_write(place: Path, what: str, reason: str, needed: int) -> str:
-    above = place.parent
-    while not os.path.exists(above):  # Path.exists would raise where the folder above is forbidden.
-        above = above.parent
-    free = shutil.disk_usage(above).free
+    free = free_bytes(place.parent)
     return (
         f"{place.parent}: {what} cannot be written ({reason}). They need {_megabytes(needed)}; {_megabytes(free)} are "
         "free there. Make room, or choose another folder with `data.cache_dir=...`."

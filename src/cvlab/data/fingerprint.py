@@ -59,6 +59,15 @@ def content_hashes(paths: Sequence[Path], *, cache_dir: Path, console: Console) 
     return [hashes[name] for name in names]
 
 
+def remembered_hashes(paths: Sequence[Path], *, cache_dir: Path) -> list[str] | None:
+    """Returns what `content_hashes` would, if it need read no file for it; else None."""
+    names = [os.path.abspath(path) for path in paths]
+    remembered = _load_index(_index_path(names, cache_dir))
+    hashes = {name: _known_hash(name, remembered.get(name)) for name in names}
+    known = [found for name in names if (found := hashes[name]) is not None]
+    return known if len(known) == len(names) else None
+
+
 def worker_count() -> int:
     """Returns how many threads to read and decode with: the CPU cores this process may use."""
     if hasattr(os, "sched_getaffinity"):

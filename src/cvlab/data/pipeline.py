@@ -40,6 +40,7 @@ class Batches:
         seed: The seed and the number of the stage; with the epoch and the batch it decides everything random.
         shuffled: Whether each epoch has an order of its own.
         sampler: What an epoch draws, in which order, where that is not every sample once; needs `shuffled`.
+        most_batches: How many batches an epoch has at most; None for all.
         epoch: The epoch (counted from 0) that `dataset` reads when it is iterated.
         error: What went wrong while a batch was made; TensorFlow would wrap it in an error of its own.
         ready: When each batch of the epoch was ready, on the clock of `time.monotonic`.
@@ -57,6 +58,7 @@ class Batches:
     augmenter: Augmenter | None = None
     shuffled: bool = False
     sampler: Sampler | None = None
+    most_batches: int | None = None
     epoch: int = 0
     error: CvlabError | None = None
     ready: dict[int, float] = field(default_factory=dict, repr=False)
@@ -86,7 +88,8 @@ class Batches:
     @property
     def drawn(self) -> int:
         """Samples in an epoch, repetitions included."""
-        return len(self.rows) if self.sampler is None else len(self.sampler)
+        drawn = len(self.rows) if self.sampler is None else len(self.sampler)
+        return drawn if self.most_batches is None else min(drawn, self.most_batches * self.batch_size)
 
     @property
     def per_epoch(self) -> int:
@@ -188,6 +191,11 @@ class Batches:
         parts = self.load(epoch, batch)
         self.ready[batch] = time.monotonic()
         return parts
+
+
+def batches_ahead(*, augmented: bool) -> int:
+    """Returns how many batches are held in memory at most besides the one that the network computes with."""
+    return PREFETCH + 1 + (_readers() if augmented else 0)
 
 
 def _readers() -> int:

@@ -100,28 +100,33 @@ def decode_source(
 
 def split_pool(pool: Pool, split: SplitConfig, seed: int, notes: list[str]) -> SampleTable:
     """Splits the samples, or takes a split as it is; cuts validation off the training samples where there is none."""
+    return split_table(pool.table, pool.source, split, seed, notes, near=pool.near)
+
+
+def split_table(
+    table: SampleTable, source: LoadedSource, split: SplitConfig, seed: int, notes: list[str], *, near: Near
+) -> SampleTable:
+    """Does what `split_pool` does, with what is known of the samples."""
     seed = seed if split.seed is None else split.seed
-    if pool.table.split[0]:
-        return _complete_split(pool, split, seed)
+    if table.split[0]:
+        return _complete_split(table, source, split, seed, near)
     fractions = _fractions(split)
-    strata_of = pool.source.strata if pool.source.stratified else None
+    strata_of = source.strata if source.stratified else None
     if split.folds is not None and split.fold is not None:
         table = split_by_fold(
-            pool.table,
+            table,
             folds=split.folds,
             fold=split.fold,
             val=val_share(split),
             strata=strata_of,
             seed=seed,
-            near=pool.near,
+            near=near,
             rounding=split.rounding,
         )
     else:
-        table = split_samples(
-            pool.table, fractions, strata=strata_of, seed=seed, near=pool.near, rounding=split.rounding
-        )
-    if pool.source.stratified:
-        notes += far_from_wanted(table, fractions, pool.source)
+        table = split_samples(table, fractions, strata=strata_of, seed=seed, near=near, rounding=split.rounding)
+    if source.stratified:
+        notes += far_from_wanted(table, fractions, source)
     return table
 
 
@@ -136,8 +141,7 @@ def _fractions(split: SplitConfig) -> dict[str, float]:
     return {"train": split.train or 0.0, "val": split.val or 0.0, "test": split.test or 0.0}
 
 
-def _complete_split(pool: Pool, split: SplitConfig, seed: int) -> SampleTable:
-    table, source = pool.table, pool.source
+def _complete_split(table: SampleTable, source: LoadedSource, split: SplitConfig, seed: int, near: Near) -> SampleTable:
     if split.folds is not None:
         found = ", ".join(dict.fromkeys(table.split))
         raise DataError(
@@ -164,7 +168,7 @@ def _complete_split(pool: Pool, split: SplitConfig, seed: int) -> SampleTable:
         )
     training = table.split == "train"
     shares = {"train": 1 - split.val, "val": split.val}
-    cut = split_samples(table.take(training), shares, strata=source.strata, seed=seed, near=pool.near)
+    cut = split_samples(table.take(training), shares, strata=source.strata, seed=seed, near=near)
     column = table.split.copy()
     column[training] = cut.split
     return table.with_columns(split=column)

@@ -75,13 +75,16 @@ def load_sources(experiment: Experiment, *, stops: list[str] | None = None) -> l
     Raises:
         DataError: The data cannot be used.
     """
-    sources: list[LoadedSource] = []
-    for stage in experiment.stages:
-        sources.append(registry.load(registry.SOURCES, stage.data.name).load(stage.data))
-        with noted_in(stops):
-            check_groups(sources[-1], stage.data)
-            check_classes(sources[-1].labels, stage.data.sampling)
-    return sources
+    return [load_source(stage.data, stops=stops) for stage in experiment.stages]
+
+
+def load_source(config: DataConfig, *, stops: list[str] | None = None) -> LoadedSource:
+    """Lists the samples of one stage; see `load_sources`."""
+    source: LoadedSource = registry.load(registry.SOURCES, config.name).load(config)
+    with noted_in(stops):
+        check_groups(source, config)
+        check_classes(source.labels, config.sampling)
+    return source
 
 
 def prepare(
@@ -98,9 +101,7 @@ def prepare(
     Raises:
         DataError: The data cannot be used, or the gate found a leak and `allow_leakage` is not set.
     """
-    data = _gather(experiment, sources, console, before, stops=None)
-    configs = [stage.data for stage in experiment.stages]
-    return PreparedData([_for_training(*pair) for pair in zip(data.stages, configs, strict=True)], data.leaks)
+    return for_training(_gather(experiment, sources, console, before, stops=None), experiment)
 
 
 def audit(
@@ -122,9 +123,14 @@ def audit(
     data = _gather(experiment, sources, console, before, stops=stops)
     if not stops:
         with noted_in(stops):
-            for prepared, stage in zip(data.stages, experiment.stages, strict=True):
-                _for_training(prepared, stage.data)
+            for_training(data, experiment)
     return data
+
+
+def for_training(data: PreparedData, experiment: Experiment) -> PreparedData:
+    """Expands the training splits, and says what an epoch draws of them."""
+    configs = [stage.data for stage in experiment.stages]
+    return PreparedData([_expanded(*pair) for pair in zip(data.stages, configs, strict=True)], data.leaks)
 
 
 def _gather(
@@ -185,7 +191,7 @@ def _split_and_audit(pool: Pool, config: DataConfig, seed: int, console: Console
     return StageData(samples, source, found, [*notes, *found.notes], [*warnings, *found.warnings], near=pool.near)
 
 
-def _for_training(stage: StageData, config: DataConfig) -> StageData:
+def _expanded(stage: StageData, config: DataConfig) -> StageData:
     """Expands the training split, and says what an epoch draws of it. After the gate, so that a leak counts once."""
     samples = stage.samples.expanded(config.expand)
     training = samples.table.of_split("train")

@@ -37,6 +37,12 @@ def imagenet_file(network: str, image_size: tuple[int, int]) -> Path:
     return path
 
 
+def missing_file(network: str, image_size: tuple[int, int]) -> str:
+    """Returns the address that `imagenet_file` would download from; empty if the file is there."""
+    wanted = NETWORKS[network].imagenet(image_size)
+    return "" if (cache_folder() / wanted.name).exists() else wanted.url
+
+
 def cache_folder() -> Path:
     """Returns the folder where Keras keeps weights: below `$KERAS_HOME`, else below `~/.keras`."""
     return Path(os.path.expanduser(os.environ.get("KERAS_HOME") or "~/.keras")) / "models"

@@ -103,6 +103,12 @@ def find_weights(config: ModelConfig, *, image_size: tuple[int, int]) -> None:
         find(config, image_size)
 
 
+def to_download(config: ModelConfig, *, image_size: tuple[int, int]) -> str:
+    """Returns which file of weights `find_weights` would download, in words; empty for none."""
+    missing = getattr(registry.load(registry.MODELS, config.name), "to_download", None)
+    return str(missing(config, image_size)) if missing else ""
+
+
 def load_pretrained(network: Network) -> str | None:
     """Gives the backbone the weights of the file that the settings name, if they name one.
 

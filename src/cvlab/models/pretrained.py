@@ -17,7 +17,7 @@ from cvlab.models import pretrained_weights
 from cvlab.models.backbones import NETWORKS
 from cvlab.models.blocks import Rate
 from cvlab.models.head import HeadLayer, Pooling, head_layers
-from cvlab.models.imagenet import imagenet_file
+from cvlab.models.imagenet import imagenet_file, missing_file
 from cvlab.models.preprocessing import IMAGENET_DEVIATION
 from cvlab.models.pretrained_weights import IMAGENET, NO_WEIGHTS
 from cvlab.models.weight_files import is_checkpoint_of_a_run
@@ -217,6 +217,14 @@ def find_weights(config: PretrainedConfig, image_size: tuple[int, int]) -> None:
                 "not be judged by now. Name the run instead, so that they are known: model.init_from=RUN_DIR."
             ]
         )
+
+
+def to_download(config: PretrainedConfig, image_size: tuple[int, int]) -> str:
+    """Returns which file of weights is not here yet and would be downloaded; empty for none."""
+    if config.weights != IMAGENET:
+        return ""
+    missing = missing_file(config.network_name, image_size)
+    return f"the ImageNet weights of {config.network_name} ({missing})" if missing else ""
 
 
 def load_pretrained(backbone: keras.Model, config: PretrainedConfig) -> str | None:

@@ -10,6 +10,7 @@ from cvlab.models.decoder import DecoderConfig, decoder
 from cvlab.models.pretrained import PretrainedConfig
 from cvlab.models.pretrained import find_weights as find_weights
 from cvlab.models.pretrained import load_pretrained as load_pretrained
+from cvlab.models.pretrained import to_download as to_download
 
 if TYPE_CHECKING:
     import keras
