@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cvlab import __version__
+from cvlab.cli_data import data_app
+from cvlab.cli_words import check_config_first, unknown_name
 
 if TYPE_CHECKING:
     from cvlab.experiment import Request
@@ -23,7 +25,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Sample data; the audit of data.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show what TensorFlow prints when it starts.")]
@@ -72,7 +73,7 @@ def train(
             raise typer.BadParameter("--resume finds seeds and folds in the folder; leave out --seeds and --folds")
         _resume(resume, words, sample=sample, verbose=verbose)
         return
-    _check_config_first(words, "train")
+    check_config_first(words, "train")
     config, overrides, parent = Path(words[0]), words[1:], run_dir or Path("runs")
     if seeds is not None and folds is not None:
         raise typer.BadParameter("--seeds and --folds exclude each other: cross-validation trains with one seed")
@@ -119,12 +120,13 @@ def check(
         bool, typer.Option("--verbose", help="Show what TensorFlow prints, and where unexpected errors come from.")
     ] = False,
 ) -> None:
-    """List everything that would stop a training, in seconds; exit code 2 if anything would.
+    """List everything that would stop a training, in seconds.
 
-    Reads configuration and tables whole and some of the files, compares disk and memory with what a training needs, and
-    takes one real batch through train, save, resume, reload and predict. Leaves nothing behind.
+    Exit code 2 if anything would. Reads configuration and tables whole and some of the files, compares disk and memory
+    with what a training needs, and takes one real batch through train, save, resume, reload and predict. Leaves nothing
+    behind.
     """
-    _check_config_first(words, "check")
+    check_config_first(words, "check")
     from cvlab.check import Check, check_all
     from cvlab.console import Console
 
@@ -147,7 +149,7 @@ def evaluate(
 ) -> None:
     """Write predictions, metrics and pictures of a run."""
     if split not in (None, "train", "val", "test"):
-        raise typer.BadParameter(f"--split: {_unknown(split, ('train', 'val', 'test'))}")
+        raise typer.BadParameter(f"--split: {unknown_name(split, ('train', 'val', 'test'))}")
     if split is not None and data is not None:
         raise typer.BadParameter("--split and --data exclude each other: a folder given by --data is predicted whole")
     from cvlab.repetitions import Parent
@@ -249,7 +251,7 @@ def list_components(
         "augmentations": lambda: registry.load(registry.TOOLS, "augment").available(),
     }
     if kind is not None and kind not in tables:
-        raise typer.BadParameter(_unknown(kind, tables))
+        raise typer.BadParameter(unknown_name(kind, tables))
     for name in [kind] if kind else tables:
         lines = tables[name]()
         width = max(map(len, lines))
@@ -266,51 +268,6 @@ def schema() -> None:
     from cvlab.schema import configuration_schema
 
     typer.echo(json.dumps(configuration_schema(), indent=2))
-
-
-@data_app.command("sample")
-def data_sample(
-    name: Annotated[str, typer.Argument(help="The sample set, for example emotion.")],
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to draw it.")],
-    image_size: Annotated[int, typer.Option(min=32, max=1024, help="Pixels a side.")] = 128,
-) -> None:
-    """Draw a sample data set, in the layout of the real one."""
-    from cvlab import registry
-    from cvlab.sample_data import write_sample_data
-
-    if name not in registry.sample_sets():
-        raise typer.BadParameter(_unknown(name, registry.sample_sets()))
-    for folder in write_sample_data(name, directory, image_size=image_size):
-        typer.echo(f"Drawn: {folder}")
-
-
-@data_app.command("audit")
-def data_audit(
-    words: Annotated[
-        list[str], typer.Argument(metavar="CONFIG [KEY=VALUE]", help="The YAML file, then settings to override.")
-    ],
-) -> None:
-    """List what is odd in the data of a configuration; exit code 2 if a training would stop."""
-    _check_config_first(words, "data audit")
-    from cvlab.audit_report import audit_data
-    from cvlab.console import Console
-
-    text, usable = audit_data(Path(words[0]), words[1:], Console())
-    typer.echo(text)
-    if not usable:
-        raise typer.Exit(2)
-
-
-def _check_config_first(words: list[str], command: str) -> None:
-    if not words or ("=" in words[0] and not Path(words[0]).is_file()):
-        raise typer.BadParameter(f"expected a YAML file first, for example: cvlab {command} configs/vgg_emotion.yaml")
-
-
-def _unknown(received: str, valid: Iterable[str]) -> str:
-    from cvlab.errors import did_you_mean
-
-    names = list(valid)
-    return f"expected {' or '.join(names)}, received '{received}'{did_you_mean(received, names)}"
 
 
 def _request(verbose: bool) -> Request:

@@ -267,20 +267,18 @@ def _of_masks(record: RunRecord, paths: Mapping[str, Path], chosen: Json) -> lis
     curves = {name: risk_coverage(risk, found[shown].entropy) for name, risk in risks.items()}
     figures = [Figure("risk_coverage", "Risk over coverage", WIDE, _risk_figure(curves, "mean of 1 - Dice", shown))]
     file = record.run.uncertain_masks
-    maps = [Picture(f"{file.parent.name}/{file.name}", f"Most uncertain masks ({md(shown)})")] if file.is_file() else []
+    picture = Picture(f"{file.parent.name}/{file.name}", f"Most uncertain masks ({md(shown)})")
     return [
         Table(["metric", *map(md, columns)], _rows_of(columns, MASK_LABELS)),
         Paragraph(ABOUT_MASKS.format(threshold=chosen["threshold"])),
         *_notes(columns),
-        Pictures([*draw_figures(record, figures, split=md(shown)), *maps]),
+        Pictures([*draw_figures(record, figures, split=md(shown)), *([picture] if file.is_file() else [])]),
     ]
 
 
 def _rows_of(columns: Mapping[str, Mapping[str, Cell]], labels: Mapping[str, str]) -> list[list[str]]:
-    return [
-        [label, *(_number(cells[name]) if name in cells else "" for cells in columns.values())]
-        for name, label in labels.items()
-    ]
+    cells = {name: [_number(column[name]) if name in column else "" for column in columns.values()] for name in labels}
+    return [[label, *cells[name]] for name, label in labels.items()]
 
 
 def _risk_figure(
