@@ -98,6 +98,7 @@ def fake_segmentation_run(
     described = {
         "class_names": [f"no {structure}", structure],
         "outputs": ["segmentation", structure],
+        "masks": [structure],
         "counts": {"train": {f"no {structure}": 60, structure: 48}, "val": {structure: 36}, "test": {structure: 45}},
         "images": 189,
         "groups": 21,

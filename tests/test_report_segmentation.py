@@ -14,6 +14,7 @@ from cvlab.document import Block, Picture, Pictures, block_markdown
 from cvlab.errors import RunFolderError
 from cvlab.metrics.segmentation import MaskCounter, choose, predictions_csv, read_predictions, segmentation_metrics
 from cvlab.reading_segmentation import read_curves
+from cvlab.report_expected import expected_section
 from cvlab.report_record import TaskReport, read_record
 from cvlab.report_segmentation import build, stage_results
 from cvlab.run_folder import RunFolder, read_json, write_json
@@ -282,6 +283,20 @@ def test_groups_are_called_what_the_source_calls_them(small: RunFolder) -> None:
     words = [*report.findings, *(text for blocks in report.sections.values() for text in markdown(blocks))]
     named = [text.replace(str(small.path), "").replace("dice_by_group", "") for text in words]
     assert [text for text in named if "group" in text] == []
+
+
+def test_published_figures_of_volumes_have_the_names_of_the_data(small: RunFolder) -> None:
+    data = read_json(small.data)
+    data["stages"][0]["group_name"] = "patient"
+    write_json(small.data, data)
+    metrics = ("dice_group_mean", "image_sensitivity")
+    figures = "".join(f"  - {{metric: test.{name}, value: 0.836, source: Buda}}\n" for name in metrics)
+    small.config.write_text(f"{small.config.read_text()}\nexpected:\n{figures}")
+    found = segmentation_metrics(read_predictions(small.predictions("test")))
+    write_json(small.metrics, {"test": {name: {"value": found[name]["value"]} for name in metrics}})
+    table = markdown(expected_section(read_record(small)))[0]
+    assert "| test: Dice, by patient, mean of the volumes | Buda |" in table
+    assert "| test: images with tumour where anything is predicted (sensitivity) | Buda |" in table
 
 
 def test_volumes_without_any_true_pixel_are_named(small: RunFolder, report: TaskReport) -> None:

@@ -30,11 +30,11 @@ def expected_section(record: RunRecord) -> list[Block]:
     path = record.run.metrics
     if not path.is_file():
         return [Paragraph(f"There are no metrics yet; {code(f'cvlab evaluate {record.run.path}')} computes them.")]
-    tables = tables_of(record)
+    tables, names = tables_of(record), _names(record)
     results = expected_results(figures, read_json(path), synthetic=record.synthetic)
     head = ["metric", "source", "comparison", "published", "this run"]
     return [
-        Table(head, [_row(one, tables) for one in results], text_columns=3),
+        Table(head, [_row(one, tables, names) for one in results], text_columns=3),
         Paragraph(ABOUT),
         *([Paragraph(LEAKS)] if record.data.get("leaks") else []),
     ]
@@ -45,11 +45,18 @@ def tables_of(record: RunRecord) -> dict[str, str]:
     return prediction_tables([(stage, str(task["name"])) for stage, task in record.tasks.items()])
 
 
-def _row(one: ExpectedResult, tables: dict[str, str]) -> list[str]:
+def _names(record: RunRecord) -> dict[str, str]:
+    """What the last stage's masks show, and what its groups are called."""
+    stage = (record.data.get("stages") or [{}])[-1]
+    masks = stage.get("masks") or ["the structure"]
+    return {"structure": str(masks[0]), "group": str(stage.get("group_name", "group"))}
+
+
+def _row(one: ExpectedResult, tables: dict[str, str], names: dict[str, str]) -> list[str]:
     own = "" if one.own is None else number(one.own, lambda value: _decimals(value, like=one.value))
     verdict = md(one.verdict)
     return [
-        _name(one.metric, tables),
+        _name(one.metric, tables, names),
         md(one.source),
         verdict if one.covered is None else f"**{verdict}**",
         _decimals(one.value, like=one.value),
@@ -57,7 +64,7 @@ def _row(one: ExpectedResult, tables: dict[str, str]) -> list[str]:
     ]
 
 
-def _name(metric: str, tables: dict[str, str]) -> str:
+def _name(metric: str, tables: dict[str, str], names: dict[str, str]) -> str:
     """Returns `test: accuracy`, `test, happy: recall` or `test, positive class: F1`."""
     found = definition_of(metric, tables)
     if found is None:
@@ -65,7 +72,7 @@ def _name(metric: str, tables: dict[str, str]) -> str:
     table = max((name for name in tables if metric.startswith(f"{name}.")), key=len)
     path = path_of(metric[len(table) + 1 :])
     named = path[1] if len(path) == 3 else PARTS.get(path[0], "")
-    return f"{md(', '.join(filter(None, (table, named))))}: {md(found[1].label.format(structure='the structure'))}"
+    return f"{md(', '.join(filter(None, (table, named))))}: {md(found[1].named(**names))}"
 
 
 def _decimals(value: float, *, like: Any) -> str:

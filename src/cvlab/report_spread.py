@@ -29,17 +29,19 @@ class Labels:
     Attributes:
         task: Its name.
         structure: What masks show, where the task is about masks.
+        group: What the source calls a group.
     """
 
     task: str
     structure: str
+    group: str
 
     @classmethod
     def of_run(cls, record: RunRecord) -> Labels:
         """Returns those of a run's last task."""
         stages = record.data.get("stages") or [{}]
         masks = stages[-1].get("masks") or ["structure"]
-        return cls(str(record.task["name"]), str(masks[0]))
+        return cls(str(record.task["name"]), str(masks[0]), str(stages[-1].get("group_name", "group")))
 
     def of(self, name: str) -> str:
         """Returns the label of a metric in plain text; `binary.` stands before those at the operating point."""
@@ -48,7 +50,7 @@ class Labels:
         # The definition of `top_3_accuracy` is that of every k.
         if found is None or found[1].key == TOP_K:
             return path[-1].replace("_", " ")
-        return found[1].named(structure=self.structure)
+        return found[1].named(structure=self.structure, group=self.group)
 
 
 def scalars(metrics: Json) -> dict[str, Cell]:

@@ -7,14 +7,16 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from cvlab.console import Console
-from cvlab.errors import WriteError
-from cvlab.experiment import resume
+from cvlab.errors import CvlabError, WriteError
+from cvlab.experiment import resume, train
 from cvlab.run_folder import RunFolder, read_json, write_text
 from tests.experiment_fixture import write_toy
 from tests.faults.kill_and_resume import differences, run_through, start
@@ -76,12 +78,34 @@ def test_a_log_that_cannot_be_written_is_written_later(make_disk: MakeDisk) -> N
     assert (disk / "log.txt").read_text() == "first\nsecond\nthird\n"
 
 
+def fill(disk: Path) -> None:
+    """Writes another file until there is no room for anything."""
+    with suppress(OSError), (disk / "other").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+@pytest.mark.tensorflow
+def test_a_disk_that_is_too_small_is_named_before_the_training(make_disk: MakeDisk, tmp_path: Path) -> None:
+    config = write_toy(tmp_path, identities=5)
+    disk = make_disk("1m")
+    with pytest.raises(
+        CvlabError, match=r"The disk is too full: the checkpoints in .* would need .*, and 1\.0 MB are free"
+    ):
+        train(config, [], request(), sample=False, parent=disk)
+    assert not [*disk.iterdir()]
+
+
 @pytest.mark.tensorflow
 def test_a_training_whose_disk_is_full_goes_on_bit_for_bit(make_disk: MakeDisk, tmp_path: Path) -> None:
     config = write_toy(tmp_path, identities=5)
     whole = run_through(config, tmp_path)
-    disk = make_disk("1m")
+    disk = make_disk("5m")
     stopped = start(str(config), "--run-dir", str(disk), folder=tmp_path)
+    while not [*disk.glob("toy/*/checkpoints/last.keras")]:
+        assert stopped.poll() is None
+        time.sleep(0.02)
+    fill(disk)
     assert stopped.wait() == 2
     said = (tmp_path / "output.txt").read_text()
     assert "Traceback" not in said
@@ -89,7 +113,7 @@ def test_a_training_whose_disk_is_full_goes_on_bit_for_bit(make_disk: MakeDisk, 
     (path,) = (disk / "toy").iterdir()
     assert f"When this is put right, go on with: cvlab train --resume {path}" in said
     assert not [*path.rglob(".*.tmp*")]
-    remount(disk, "size=50m")
+    (disk / "other").unlink()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CVLAB_CACHE_DIR", str(tmp_path / "cache"))
         run = resume(RunFolder.open(path), [], request())
