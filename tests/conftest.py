@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,12 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("CVLAB_DATA names no folder of real data")
     return Path(folder).resolve()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _coarse_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where networks are trained nobody looks at the pictures: fewer pixels are drawn in half the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.node.get_closest_marker("tensorflow"):
+            patch.setattr("cvlab.plots.DPI", 50)
+        yield

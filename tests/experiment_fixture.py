@@ -19,10 +19,10 @@ data:
 augment:
   - {name: Affine, p: 1.0, rotate: [-20, 20], translate_percent: [-0.1, 0.1], border_mode: replicate}
   - {name: HorizontalFlip, p: 0.5}
-model: {name: vggnet, width: 0.25, dense_units: [16], dropout: 0.1, batchnorm_momentum: 0.5}
+model: {name: alexnet, width: 0.25, dense_units: [16], dropout: 0.1, batchnorm_momentum: 0.5}
 train: {batch_size: 4, precision: float32}
 stages:
-  - {name: train, epochs: 2, learning_rate: 5e-3}
+  - {name: train, epochs: 2, learning_rate: 1e-3}
 """
 
 

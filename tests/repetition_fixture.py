@@ -38,7 +38,7 @@ data:
   image_size: [32, 32]
   near_duplicate_distance: null
   split: {train: 0.6, val: 0.2, test: 0.2, group_pattern: '(.+)_\\d+$'}
-model: {name: vggnet, width: 0.25}
+model: {name: alexnet, width: 0.25}
 train: {precision: float32}
 stages:
   - {name: train, epochs: 2, learning_rate: 1e-3}
@@ -70,7 +70,7 @@ data:
   image_size: [32, 32]
   near_duplicate_distance: null
   columns: {image: file, numbers: [valence, arousal], group: person}
-model: {name: vggnet, width: 0.25}
+model: {name: alexnet, width: 0.25}
 train: {precision: float32}
 stages:
   - {name: train, epochs: 2, learning_rate: 1e-3}

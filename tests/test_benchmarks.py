@@ -1,4 +1,7 @@
-"""Every benchmark runs, at toy size, and its arithmetic is right."""
+"""Every benchmark runs, at toy size, and its arithmetic is right.
+
+Those that train are left out of the suite, since they take minutes: `scripts/test -m benchmark` runs them.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from PIL import Image
 from cvlab.data.lgg_mri import Config, load
 
 ROOT = Path(__file__).parent.parent
+TRAINING_STEP = ("benchmarks.training_step", "--repeats", "1", "--batch-size", "8", "--tables", "loop", "step")
 
 
 def output_of(*words: str) -> str:
@@ -41,9 +45,9 @@ def rows_of(output: str) -> list[list[str]]:
     [
         (("benchmarks.input_pipeline", "--repeats", "1"), 2),
         (("benchmarks.cache_building", "--repeats", "1"), 3 + 5 + 4),
-        (("benchmarks.memory",), 2 + 2 + 1),
-        (("benchmarks.training_step", "--repeats", "1", "--batch-size", "8", "--tables", "loop", "step"), 1 + 1),
-        (("benchmarks.end_to_end", "--epochs", "1"), 4),
+        pytest.param(("benchmarks.memory",), 2 + 2 + 1, marks=pytest.mark.benchmark),
+        pytest.param(TRAINING_STEP, 1 + 1, marks=pytest.mark.benchmark),
+        pytest.param(("benchmarks.end_to_end", "--epochs", "1"), 4, marks=pytest.mark.benchmark),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else None,
 )
@@ -80,6 +84,7 @@ def test_the_benchmark_of_coverage_runs() -> None:
     ]
 
 
+@pytest.mark.benchmark
 @pytest.mark.tensorflow
 @pytest.mark.slow
 def test_the_gpu_benchmark_ends_well_without_a_gpu() -> None:
@@ -87,6 +92,7 @@ def test_the_gpu_benchmark_ends_well_without_a_gpu() -> None:
     assert "no GPU here" in output or "| vggnet" in output
 
 
+@pytest.mark.benchmark
 @pytest.mark.tensorflow
 @pytest.mark.slow
 def test_all_configurations_are_run_and_a_failure_is_told(tmp_path: Path) -> None:

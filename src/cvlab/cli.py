@@ -97,9 +97,10 @@ def _resume(run_dir: Path, words: list[str], *, sample: bool, verbose: bool) -> 
 
     parent = Parent.open(run_dir)
     if parent is None:
+        run = RunFolder.open(run_dir)
         from cvlab import experiment
 
-        experiment.resume(RunFolder.open(run_dir), words, _request(verbose))
+        experiment.resume(run, words, _request(verbose))
         return
     if words:
         raise typer.BadParameter(f"{words[0]}: seeds and folds go on with the settings that they share; leave it out")
@@ -157,9 +158,10 @@ def evaluate(
 
     parent = Parent.open(run_dir)
     if parent is None:
+        run = RunFolder.open(run_dir)
         from cvlab import experiment
 
-        experiment.evaluate(RunFolder.open(run_dir), _request(verbose), split=split, folder=data)
+        experiment.evaluate(run, _request(verbose), split=split, folder=data)
         return
     from cvlab.repeat import evaluate_repeated
 
@@ -169,20 +171,22 @@ def evaluate(
 @app.command()
 def report(run_dir: Annotated[Path, typer.Argument(help="The run folder.")]) -> None:
     """Draw the plots of a run and write its report, from files only."""
-    from cvlab.killed import is_in_use, told_if_killed
     from cvlab.repetitions import Parent
-    from cvlab.report import write_report
-    from cvlab.report_repetitions import write_all_reports
     from cvlab.run_folder import RunFolder
 
     parent = Parent.open(run_dir)
     if parent is None:
         folder = RunFolder.open(run_dir)
+        from cvlab.killed import is_in_use, told_if_killed
+        from cvlab.report import write_report
+
         if not is_in_use(folder) and (told := told_if_killed(folder)):
             typer.echo(f"WARNING: {told}")
         write_report(folder)
     else:
         folder = parent.folder
+        from cvlab.report_repetitions import write_all_reports
+
         write_all_reports(parent)
     typer.echo(f"Report: {folder.report_page} (as Markdown: {folder.report.name})")
 
