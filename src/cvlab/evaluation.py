@@ -47,8 +47,10 @@ class Evaluator:
         """Opens a run with its resolved configuration."""
         data = read_json(run.data)
         kinds = ("class_names", "numbers", "masks")
-        labels = [Labels(*(tuple(stage[kind]) for kind in kinds)) for stage in data["stages"]]
-        return cls(run, experiment, build_tasks(experiment, labels), data["synthetic"], console)
+        labels = [Labels(*(tuple(stage.get(kind, ())) for kind in kinds)) for stage in data.get("stages", ())]
+        if len(labels) != len(experiment.stages):
+            raise RunFolderError(f"{run.data}: is damaged: expected {counted(len(experiment.stages), 'stage')}.")
+        return cls(run, experiment, build_tasks(experiment, labels), bool(data.get("synthetic")), console)
 
     @property
     def task(self) -> Task:

@@ -75,7 +75,7 @@ def starting_networks(
     model, *_ = [network.connect(stage) for network, stage in zip(networks, experiment.stages, strict=True)]
     if initial is not None and initial.is_file():
         checkpoint.load_weights(model, initial)
-        return networks, str(checkpoint.read_state(initial)["weights"])
+        return networks, str(checkpoint.read_state(initial).get("weights", "not known"))
     weights = f"new weights from seed {experiment.seed}"
     if loaded := load_pretrained(networks[0]):
         weights = f"{loaded}; the head is new, from seed {experiment.seed}"
@@ -85,11 +85,14 @@ def starting_networks(
 
 
 def _take_weights(run: RunFolder, experiment: Experiment, model: keras.Model, task: Task) -> str:
-    preprocessing = read_document(run.config).value["model"]["preprocessing"]
+    model_settings = read_document(run.config).value.get("model")
+    preprocessing = model_settings.get("preprocessing") if isinstance(model_settings, dict) else None
     if preprocessing != experiment.model.preprocessing:
         wanted = experiment.model.preprocessing
         raise ConfigError([f"model.preprocessing: {run.path} was trained with '{preprocessing}', received '{wanted}'."])
     source = checkpoint.load_model(run.best)
+    if BACKBONE not in {layer.name for layer in source.layers}:
+        raise ConfigError([f"model.init_from: {run.best}: has no layer '{BACKBONE}', as networks of cvlab have."])
     theirs, ours = source.get_layer(BACKBONE), model.get_layer(BACKBONE)
     for mine, other in zip(ours.weights, theirs.weights, strict=False):
         if mine.shape != other.shape:
@@ -99,7 +102,8 @@ def _take_weights(run: RunFolder, experiment: Experiment, model: keras.Model, ta
             [_misfit(run.path, f"{len(ours.weights)} arrays of weights here, {len(theirs.weights)} there")]
         )
     shapes = [[weight.shape for weight in network.weights] for network in (model, source)]
-    if tuple(read_json(run.data)["stages"][-1]["outputs"]) == task.outputs and shapes[0] == shapes[1]:
+    stages = read_json(run.data).get("stages") or [{}]
+    if tuple(stages[-1].get("outputs", ())) == task.outputs and shapes[0] == shapes[1]:
         model.set_weights(source.get_weights())
         finish_loading(model)
         return f"all weights from {run.path}"

@@ -68,4 +68,5 @@ def _flow(value: Any) -> str:
 
 
 def _plain(text: str) -> str:
+    text = text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
     return text if text.isprintable() and re.fullmatch(r"[^\s.:,'\"{}\[\]]+", text) else repr(text)

@@ -27,6 +27,7 @@ from cvlab.data.fingerprint import worker_count
 from cvlab.data.image_file import UnreadableImage
 from cvlab.errors import DataError
 from cvlab.run_folder import sync_folder
+from cvlab.text import printable
 
 HEADER_BYTES = 128
 INDEX_BYTES_PER_IMAGE = 200
@@ -243,15 +244,17 @@ def _decode_source(source: Source, image_size: tuple[int, int], decode: Decode) 
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read any more ({error.strerror}).") from error
+        raise DataError(f"{printable(str(path))}: cannot be read any more ({error.strerror}).") from error
     if hashlib.sha256(data).hexdigest() != content:
-        raise DataError(f"{path}: changed while it was being read. Start again when the data set is complete.")
+        raise DataError(
+            f"{printable(str(path))}: changed while it was being read. Start again when the data set is complete."
+        )
     try:
         return pixels, decode(data, image_size=image_size, box=box)
     except UnreadableImage as error:
         return pixels, str(error)
     except MemoryError as error:  # Not recorded as unreadable: another time there may be enough.
-        raise DataError(f"{path}: there is not enough memory to decode this image.") from error
+        raise DataError(f"{printable(str(path))}: there is not enough memory to decode this image.") from error
 
 
 def _content_and_box(pixels: str) -> tuple[str, Box | None]:

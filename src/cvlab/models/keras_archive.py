@@ -33,7 +33,7 @@ _LAYERS = (
 WRITTEN = {
     None: {"__keras_tensor__"},
     "keras": {"DTypePolicy", "Sequential"},
-    "keras.initializers": {*"GlorotUniform HeNormal Ones VarianceScaling Zeros".split()},
+    "keras.initializers": {"GlorotUniform", "HeNormal", "Ones", "VarianceScaling", "Zeros"},
     "keras.layers": {*_LAYERS.split()},
     "keras.src.applications.convnext": {"LayerScale"},
     "keras.src.applications.inception_resnet_v2": {"CustomScaleLayer"},

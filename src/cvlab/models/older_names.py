@@ -69,7 +69,7 @@ def _main(path: str) -> None:
         group = file if has_older_names(file) else file["model_weights"]
         layers = _texts(group, "layer_names")
         weights = [_texts(member(group, name), "weight_names") for name in layers]
-        config = (_texts(file, "model_config") or [None])[0]
+        config = next(iter(_texts(file, "model_config")), None)
     json.dump({"layers": layers, "weights": weights, "config": config}, sys.stdout)
 
 

@@ -1,0 +1,146 @@
+"""What the JSON files of a run look like. A run folder may be damaged, edited, or come from anybody.
+
+Only what is read later is described, and further keys are free; whatever passes can be read without asking again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
+
+from cvlab.problems import dotted_key, shown
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class _DataStage(_Form):
+    stage: str
+    counts: dict[str, dict[str, int]]
+    images: int
+    class_names: list[str] = []
+    numbers: list[str] = []
+    masks: list[str] = []
+    outputs: list[str] = []
+    groups: int | None = None
+    unmatched_groups: int | None = None
+    draws: dict[str, dict[str, int]] = {}
+    notes: list[str] = []
+    warnings: list[str] = []
+
+
+class _Data(_Form):
+    stages: list[_DataStage] = []
+    synthetic: bool = False
+    allow_leakage: bool = False
+    leaks: list[str] = []
+
+
+class _Status(_Form):
+    status: str
+    reason: str | None = None
+
+
+class _Git(_Form):
+    commit: str = ""
+    dirty: bool | None = None
+
+
+class _Environment(_Form):
+    command: list[str] = []
+    versions: dict[str, str] = {}
+    git: _Git | None = None
+
+
+class _ModelStage(_Form):
+    stage: str
+    trainable: int
+    frozen: int
+
+
+class _Model(_Form):
+    layers: list[dict[str, Any]] = []
+    total: int = 0
+    trainable: int = 0
+    frozen: int = 0
+    weights: str | None = None
+    stages: list[_ModelStage] = []
+
+
+class _Epoch(_Form):
+    __pydantic_extra__: dict[str, float | bool | None]
+    stage: str
+    epoch: int
+
+
+class _Named(_Form):
+    name: str
+
+
+class _Task(_Named):
+    loss: dict[str, Any] | None = None
+
+
+class _Evaluate(_Form):
+    top_k: int = 3
+
+
+class _ConfigStage(_Named):
+    task: _Task | None = None
+    data: _Form | None = None
+    augment: list[Any] = []
+
+
+class _Config(_Form):
+    name: str = ""
+    task: _Task | None = None
+    data: _Form | None = None
+    model: _Form | None = None
+    augment: list[Any] = []
+    stages: list[_ConfigStage] = []
+    evaluate: _Evaluate | None = None
+
+    @model_validator(mode="after")
+    def _has_tasks(self) -> _Config:
+        if self.task is None and any(stage.task is None for stage in self.stages):
+            raise ValueError
+        return self
+
+
+EPOCH, CONFIG = "a line of metrics.jsonl", "config.yaml"
+_FORMS: dict[str, TypeAdapter[Any]] = {
+    "data.json": TypeAdapter(_Data),
+    "status.json": TypeAdapter(_Status),
+    "environment.json": TypeAdapter(_Environment),
+    "model.json": TypeAdapter(_Model),
+    "operating_point.json": TypeAdapter(dict[str, Any]),
+    "metrics.json": TypeAdapter(dict[str, dict[str, Any]]),
+    EPOCH: TypeAdapter(_Epoch),
+    CONFIG: TypeAdapter(_Config),
+}
+_EXPECTED = {
+    "model_type": "keys with values",
+    "dict_type": "keys with values",
+    "list_type": "a list",
+    "string_type": "text",
+    "int_type": "a whole number",
+    "bool_type": "true or false",
+}
+
+
+def misfit(name: str, value: Any) -> str:
+    """Returns in what a value differs from what cvlab writes into the file `name`; empty if in nothing."""
+    form = _FORMS.get(name)
+    if form is None:
+        return ""
+    try:
+        form.validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        if first["type"] in ("missing", "value_error"):
+            return f"{dotted_key(first['loc'] or ('task',))} is missing"
+        at = f"{dotted_key(first['loc'])}: " if first["loc"] else ""
+        return f"{at}expected {_EXPECTED.get(first['type'], 'another value')}, received {shown(first['input'])}"
+    return ""
