@@ -2,8 +2,8 @@
 
 Such programs take a cell that begins with `=`, `+`, `-` or `@` for a formula, and a formula may start programs or send
 what the table holds. Names of files, persons and classes come from data, so an apostrophe is put in front of such a
-beginning: it marks text. Programs differ in what they take for the end of a cell, so this holds behind each of the usual
-separators. Numbers stay as they are.
+beginning: it marks text. Programs differ in what they take for the end of a cell, so this holds behind each of the
+usual separators. Numbers stay as they are.
 """
 
 from __future__ import annotations

@@ -236,6 +236,8 @@ def read_samples(path: Path) -> SampleTable:
     for name, known in (("split", SPLITS), ("variant", get_args(Variant))):
         if unknown := sorted({*columns[name]} - {*known, ""}):
             expected = ", ".join(known)
-            raise RunFolderError(f"{path}: is damaged: expected a {name} out of {expected}, found '{printable(unknown[0])}'.")
+            raise RunFolderError(
+                f"{path}: is damaged: expected a {name} out of {expected}, found '{printable(unknown[0])}'."
+            )
     targets = {name.removeprefix(_TARGET): columns.pop(name) for name in header[len(_COLUMNS) :]}
     return SampleTable(**columns, targets=targets)
