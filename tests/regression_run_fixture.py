@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
-from PIL import Image
 
 from cvlab.metrics.regression import predictions_csv
-from cvlab.run_folder import RunFolder, write_json, write_text
+from cvlab.run_folder import RunFolder, write_text
+from tests.report_fixture import write_records
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 SKILLS = {"train": 0.75, "train-augmented": 0.72, "val": 0.65, "test": 0.62}
@@ -91,47 +89,23 @@ def fake_regression_run(
                 path = run.predictions(split, moment=f"{stage}-{moment}")
                 write_table(path, truths[split], fake_predictions(truths[split], skill, 9), names)
     counts = {split: {"images": len(truth)} for split, truth in truths.items()}
-    _write_records(run, names, stages, counts, loss or {"name": "mse"}, synthetic=synthetic)
-    return run
-
-
-def _write_records(
-    run: RunFolder,
-    names: tuple[str, ...],
-    stages: tuple[str, ...],
-    counts: dict[str, dict[str, int]],
-    loss: dict[str, Any],
-    *,
-    synthetic: bool,
-) -> None:
     config = {
         "name": "vgg_affect",
-        "task": {"name": "regression", "targets": None, "loss": loss},
+        "task": {"name": "regression", "targets": None, "loss": loss or {"name": "mse"}},
         "data": {"name": "csv_table", "root": "/data/faces", "table": "/data/faces.csv"},
         "model": {"name": "vggnet"},
         "stages": [{"name": stage, "epochs": 12} for stage in stages],
     }
-    write_text(run.config, yaml.safe_dump(config, sort_keys=False))
-    write_json(run.environment, {"command": ["cvlab", "train", "configs/vgg_affect.yaml"], "seed": 42})
-    stage_data = [
-        {
-            "stage": stage,
-            "class_names": [],
-            "numbers": list(names),
-            "outputs": ["regression", *names],
-            "counts": counts,
-            "images": sum(by_name["images"] for by_name in counts.values()),
-            "groups": 540,
-            "notes": [],
-            "warnings": [],
-        }
-        for stage in stages
-    ]
-    write_json(run.data, {"synthetic": synthetic, "stages": stage_data, "leaks": [], "allow_leakage": False})
-    write_json(run.model, {"layers": [], "total": 1_200_000, "trainable": 1_180_000, "stages": []})
-    write_text(run.history, "".join(json.dumps(line) + "\n" for line in fake_history(stages)))
-    write_json(run.status, {"status": "done", "reason": None, "stage": stages[-1], "epoch": 12})
+    described = {
+        "class_names": [],
+        "numbers": list(names),
+        "outputs": ["regression", *names],
+        "counts": counts,
+        "images": sum(by_name["images"] for by_name in counts.values()),
+        "groups": 540,
+    }
+    model = {"total": 1_200_000, "trainable": 1_180_000}
+    write_records(run, config, described, fake_history(stages), model=model, synthetic=synthetic)
     run.best.parent.mkdir(parents=True)
     run.best.touch()
-    run.pictures.mkdir(parents=True)
-    Image.new("RGB", (60, 40), "teal").save(run.pictures / "augmented.png")
+    return run

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
-from PIL import Image
 
 from cvlab.metrics.classification import predictions_csv
-from cvlab.run_folder import RunFolder, write_json, write_text
+from cvlab.run_folder import RunFolder, read_json, write_json, write_text
+from tests.report_fixture import write_records
 
 EMOTIONS = ("anger", "contempt", "disgust", "fear", "happy", "neutral", "sadness", "surprise")
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
@@ -100,11 +98,11 @@ def fake_run(
         split: {name: int((target == index).sum()) for index, name in enumerate(names)}
         for split, target in targets.items()
     }
-    _write_records(run, names, stages, counts, synthetic=synthetic, leaks=leaks)
+    _describe(run, names, stages, counts, synthetic=synthetic, leaks=leaks)
     return run
 
 
-def _write_records(
+def _describe(
     run: RunFolder,
     names: tuple[str, ...],
     stages: tuple[str, ...],
@@ -123,40 +121,23 @@ def _write_records(
         "stages": [{"name": stage, "epochs": 24, **own} for stage, own in zip(stages, ({}, tune), strict=False)],
         "evaluate": {"top_k": 2},
     }
-    write_text(run.config, yaml.safe_dump(config, sort_keys=False))
     environment = {
-        "command": ["cvlab", "train", "configs/vgg_emotion_tune.yaml"],
         "python": "3.11.7",
         "versions": {"cvlab": "0.1.0", "keras": "3.12.0"},
         "git": {"commit": "0123abc", "dirty": True},
         "device": "CPU, 2 cores",
         "precision": "mixed_bfloat16",
-        "seed": 42,
         "deterministic": True,
     }
-    write_json(run.environment, environment)
-    stage_data = [
-        {
-            "stage": stage,
-            "class_names": list(names),
-            "numbers": [],
-            "outputs": ["classification", "softmax", *names],
-            "counts": counts,
-            "images": sum(sum(by_class.values()) for by_class in counts.values()),
-            "groups": 540,
-            "unmatched_groups": 3,
-            "notes": ["3 images were converted from RGBA"],
-            "warnings": ["class contempt has 9 samples"] if number == 0 else [],
-        }
-        for number, stage in enumerate(stages)
-    ]
-    data = {
-        "synthetic": synthetic,
-        "stages": stage_data,
-        "leaks": list(leaks),
-        "allow_leakage": bool(leaks),
+    described = {
+        "class_names": list(names),
+        "outputs": ["classification", "softmax", *names],
+        "counts": counts,
+        "images": sum(sum(by_class.values()) for by_class in counts.values()),
+        "groups": 540,
+        "unmatched_groups": 3,
+        "notes": ["3 images were converted from RGBA"],
     }
-    write_json(run.data, data)
     layer = {
         "name": "conv_1",
         "type": "Conv2D",
@@ -166,10 +147,17 @@ def _write_records(
     }
     model_stages = [{"stage": stage, "trainable": 1_180_000, "frozen": 20_000} for stage in stages]
     model = {"layers": [layer], "total": 1_200_000, "trainable": 1_180_000, "frozen": 20_000, "stages": model_stages}
-    write_json(run.model, model)
     history = fake_history(dict.fromkeys(stages, 14))
-    write_text(run.history, "".join(json.dumps(line) + "\n" for line in history))
-    status = {"status": "done", "reason": None, "stage": stages[-1], "epoch": 14, "synthetic": synthetic}
-    write_json(run.status, status)
-    run.pictures.mkdir(parents=True)
-    Image.new("RGB", (60, 40), "teal").save(run.pictures / "augmented.png")
+    write_records(
+        run,
+        config,
+        described,
+        history,
+        model=model,
+        environment=environment,
+        synthetic=synthetic,
+        leaks=leaks,
+    )
+    data = read_json(run.data)
+    data["stages"][0]["warnings"] = ["class contempt has 9 samples"]
+    write_json(run.data, data)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
-from PIL import Image
 
 from cvlab.metrics.segmentation import MaskCounter, choose, predictions_csv, read_predictions
 from cvlab.run_folder import RunFolder, write_json, write_text
+from tests.report_fixture import write_records
 
 SIDE = 24
 PATIENTS = {"train": 12, "val": 4, "test": 5}
@@ -90,11 +88,6 @@ def fake_segmentation_run(
         for moment, skill in (("before", 0.2 * number + 0.3), ("after", 0.2 * number + 0.5)):
             for split in ("val", "test"):
                 write_table(run.predictions(split, moment=f"{stage}-{moment}"), patients[split], skill)
-    _write_records(run, stages, structure, synthetic=synthetic)
-    return run
-
-
-def _write_records(run: RunFolder, stages: tuple[str, ...], structure: str, *, synthetic: bool) -> None:
     config = {
         "name": "unet_lgg",
         "task": {"name": "segmentation", "loss": {"name": "dice"}},
@@ -102,31 +95,15 @@ def _write_records(run: RunFolder, stages: tuple[str, ...], structure: str, *, s
         "model": {"name": "unet_vgg16"},
         "stages": [{"name": stage, "epochs": 8} for stage in stages],
     }
-    write_text(run.config, yaml.safe_dump(config, sort_keys=False))
-    write_json(run.environment, {"command": ["cvlab", "train", "configs/unet_lgg.yaml"], "seed": 42})
-    stage_data = [
-        {
-            "stage": stage,
-            "class_names": [f"no {structure}", structure],
-            "numbers": [],
-            "outputs": ["segmentation", structure],
-            "counts": {
-                "train": {f"no {structure}": 60, structure: 48},
-                "val": {structure: 36},
-                "test": {structure: 45},
-            },
-            "images": 189,
-            "groups": 21,
-            "notes": [],
-            "warnings": [],
-        }
-        for stage in stages
-    ]
-    write_json(run.data, {"synthetic": synthetic, "stages": stage_data, "leaks": [], "allow_leakage": False})
-    write_json(run.model, {"layers": [], "total": 25_862_337, "trainable": 11_143_809, "stages": []})
-    write_text(run.history, "".join(json.dumps(line) + "\n" for line in fake_history(stages)))
-    write_json(run.status, {"status": "done", "reason": None, "stage": stages[-1], "epoch": 8})
+    described = {
+        "class_names": [f"no {structure}", structure],
+        "outputs": ["segmentation", structure],
+        "counts": {"train": {f"no {structure}": 60, structure: 48}, "val": {structure: 36}, "test": {structure: 45}},
+        "images": 189,
+        "groups": 21,
+    }
+    model = {"total": 25_862_337, "trainable": 11_143_809}
+    write_records(run, config, described, fake_history(stages), model=model, synthetic=synthetic)
     run.best.parent.mkdir(parents=True)
     run.best.touch()
-    run.pictures.mkdir(parents=True)
-    Image.new("RGB", (60, 40), "teal").save(run.pictures / "augmented.png")
+    return run

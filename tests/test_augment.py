@@ -246,6 +246,7 @@ def test_wrong_entries_and_images_are_refused() -> None:
         augmented([{"name": "Transpose", "p": 1.0}], pictures(2, 32, 16), [0])
 
 
+@pytest.mark.slow
 def test_import_is_light_and_albumentations_stays_offline() -> None:
     code = """
 import sys, os

@@ -39,7 +39,7 @@ def bias(size: tuple[int, int] = SIZE, seed: int = 0, **transform: Any) -> list[
         {"name": "CoarseDropout", "p": 1.0},
     ],
 )
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_sound_transforms_raise_no_alarm(transform: dict[str, Any], seed: int) -> None:
     assert bias(seed=seed, **transform) == []
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks import cache_building, end_to_end, images, measure, training_step
+from benchmarks import cache_building, end_to_end, images, intervals, measure, memory, training_step
 from PIL import Image
+
+from cvlab.data.lgg_mri import Config, load
 
 ROOT = Path(__file__).parent.parent
 
@@ -39,6 +41,7 @@ def rows_of(output: str) -> list[list[str]]:
     [
         (("benchmarks.input_pipeline", "--repeats", "1"), 2),
         (("benchmarks.cache_building", "--repeats", "1"), 3 + 5 + 4),
+        (("benchmarks.memory",), 2 + 2 + 1),
         (("benchmarks.training_step", "--repeats", "1", "--batch-size", "8", "--tables", "loop", "step"), 1 + 1),
         (("benchmarks.end_to_end", "--epochs", "1"), 4),
     ],
@@ -51,6 +54,30 @@ def test_a_benchmark_runs_and_fills_its_tables(words: tuple[str, ...], rows: int
         numbers = [float(cell.replace(",", "")) for cell in re.findall(r"[\d.,]*\d", " ".join(row[1:]))]
         assert numbers, row
         assert all(np.isfinite(numbers)), row
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_intervals_runs() -> None:
+    found = rows_of(output_of("benchmarks.intervals", "--smoke", "--resamples", "200"))
+    assert [row[0] for row in found] == [*intervals.CASES]
+    assert all(int(row[1]) > 5 for row in found)
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_calibration_runs() -> None:
+    found = rows_of(output_of("benchmarks.calibration", "--smoke"))
+    assert [row[:3] for row in found] == [["100", "2", "1"], ["100", "2", "1.3"]]
+    assert float(found[1][3]) == pytest.approx(0.04, abs=0.002)
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_coverage_runs() -> None:
+    (accuracy, auc, dice) = rows_of(output_of("benchmarks.coverage", "--smoke", "--groups", "20"))
+    assert [row[1:3] for row in (accuracy, auc, dice)] == [
+        ["accuracy", "BCa bootstrap"],
+        ["ROC AUC", "BCa bootstrap"],
+        ["mean Dice", "BCa bootstrap"],
+    ]
 
 
 @pytest.mark.tensorflow
@@ -72,6 +99,19 @@ def test_all_configurations_are_run_and_a_failure_is_told(tmp_path: Path) -> Non
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert "**failed** (2)" in done.stdout
+
+
+def test_slices_are_multiplied_with_their_masks(tmp_path: Path) -> None:
+    drawn = memory.draw(tmp_path / "drawn", 2, 32)
+    grown = memory.grow(drawn, tmp_path / "kaggle_3m", 50)
+    source = load(Config(root=grown))
+    assert len(source.table) == 50
+    assert sorted(np.unique(source.table.group, return_counts=True)[1]) == [10, 20, 20]
+    contents = [Path(path).read_bytes() for column in (source.table.path, source.table.mask) for path in column]
+    assert len({*contents[:50]}) == 50
+    for content, path in zip(contents, source.table.path, strict=False):
+        number = int(Path(path).parent.name[1:])
+        assert content[-8:] == number.to_bytes(8, "big")
 
 
 def test_ratios_are_those_of_the_same_turn() -> None:

@@ -26,6 +26,7 @@ def values(cells: dict[str, Any]) -> dict[str, float | None]:
     return {name: cell["value"] for name, cell in cells.items()}
 
 
+@pytest.mark.slow
 @given(SAMPLES, st.integers(1, 9))
 def test_every_figure_equals_scikit_learn(samples: list[tuple[bool, int]], tenths: int) -> None:
     positive, score = arrays(samples)

@@ -18,6 +18,7 @@ from cvlab.data.source import Labels
 from cvlab.data.synthetic import emotion
 from cvlab.errors import ConfigError, DataError
 from cvlab.experiment import evaluate
+from cvlab.metrics.temperature import fit_temperature, with_temperature
 from cvlab.run_folder import RunFolder, read_json
 from cvlab.tasks import classification, regression
 from tests.experiment_fixture import write_toy
@@ -62,7 +63,9 @@ def test_the_operating_point_is_that_of_validation_and_metrics_are_judged_by_it(
     assert point["threshold"] == thresholds[1:][np.argmax((true_rate - false_rate)[1:].round(12))]
     assert (point["positive_class"], point["rule"], point["split"]) == ("anger", "youden", "val")
     metrics = read_json(finished.metrics)
-    assert point["values"] == metrics["val"]["binary"]
+    assert {name: cell["value"] for name, cell in point["values"].items()} == {
+        name: cell["value"] for name, cell in metrics["val"]["binary"].items()
+    }
     for split in ("train", "train-augmented", "val", "test"):
         truth, score = truth_and_score(finished, split)
         called = score >= point["threshold"]
@@ -173,6 +176,37 @@ def test_a_misspelt_positive_class_stops_before_anything_is_predicted(run: RunFo
 
 
 @pytest.mark.tensorflow
+def test_a_temperature_is_fitted_on_validation_stored_and_applied(run: RunFolder, finished: RunFolder) -> None:
+    before = {split: run.predictions(split).read_bytes() for split in ("train", "val", "test")}
+    assert "temperature" not in read_json(run.operating_point)
+    edit_config(run, "temperature: false", "temperature: true")
+    evaluate(run, request(), split="test", folder=None)
+    assert {split: run.predictions(split).read_bytes() for split in before} == before
+    point = read_json(run.operating_point)
+    assert {name: value for name, value in point.items() if name != "temperature"} == read_json(
+        finished.operating_point
+    )
+    positive, score = truth_and_score(run, "val")
+    expected = fit_temperature(positive.astype(np.int64), np.column_stack([1 - score, score]))
+    assert point["temperature"]["value"] == pytest.approx(expected.value, abs=1e-6)
+    metrics = read_json(run.metrics)
+    for split in before:
+        cells = metrics[split]["calibrated"]
+        positive, score = truth_and_score(run, split)
+        after = with_temperature(np.column_stack([1 - score, score]), point["temperature"]["value"])[:, 1]
+        assert cells["brier"]["value"] == pytest.approx(sk.brier_score_loss(positive, after), abs=1e-6)
+        assert ("low" in cells["brier"] or "no_interval" in cells["brier"]) == (split != "train")
+    stored = run.operating_point.read_text()
+    run.operating_point.write_text(stored.replace(f'"value": {point["temperature"]["value"]!r}', '"value": 2.5'))
+    evaluate(run, request(), split="test", folder=None)
+    assert read_json(run.operating_point)["temperature"]["value"] == 2.5
+    edit_config(run, "temperature: true", "temperature: false")
+    evaluate(run, request(), split="test", folder=None)
+    assert run.operating_point.read_bytes() == finished.operating_point.read_bytes()
+    assert "calibrated" not in read_json(run.metrics)["test"]
+
+
+@pytest.mark.tensorflow
 def test_a_rule_that_cannot_be_met_says_how_to_go_on(run: RunFolder) -> None:
     _, score = truth_and_score(run, "val")
     table = read_samples(run.samples)
@@ -208,6 +242,9 @@ def test_a_class_that_validation_lacks_is_refused_before_training() -> None:
         task.check_evaluation(EvaluateConfig(threshold="youden"), table_of(["happy", "happy"]))
     task.check_evaluation(EvaluateConfig(threshold="youden"), table_of(["happy", "anger"]))
     task.check_evaluation(EvaluateConfig(), table_of(["happy", "happy"]))
+    with pytest.raises(DataError, match=r"evaluate\.temperature: .* two classes or more, found happy only"):
+        task.check_evaluation(EvaluateConfig(temperature=True), table_of(["happy", "happy"]))
+    task.check_evaluation(EvaluateConfig(temperature=True), table_of(["happy", "anger"]))
     with pytest.raises(ConfigError, match="did you mean 'anger'"):
         task.check_evaluation(EvaluateConfig(positive_class="ange"), table_of(["happy", "anger"]))
 
@@ -218,8 +255,8 @@ def test_numbers_have_no_positive_class() -> None:
     with pytest.raises(
         ConfigError, match=r"evaluate\.positive_class: regression has no classes; leave it out"
     ) as caught:
-        task.check_evaluation(EvaluateConfig(positive_class="x", threshold=0.3), table_of([]))
-    assert len(caught.value.problems) == 2
+        task.check_evaluation(EvaluateConfig(positive_class="x", threshold=0.3, temperature=True), table_of([]))
+    assert len(caught.value.problems) == 3
 
 
 @pytest.mark.tensorflow

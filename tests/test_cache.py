@@ -228,6 +228,7 @@ def test_a_cache_folder_that_cannot_be_made(paths: list[Path]) -> None:
         built(paths, paths[0] / "cache")
 
 
+@pytest.mark.slow
 def test_a_write_that_fails_half_way_leaves_nothing(large: Path, tmp_path: Path) -> None:
     process = start(large, tmp_path, limit=50_000)
     _, message = process.communicate(timeout=60)
@@ -237,6 +238,7 @@ def test_a_write_that_fails_half_way_leaves_nothing(large: Path, tmp_path: Path)
     assert entries(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_two_processes_build_once(large: Path, tmp_path: Path) -> None:
     both = [start(large, tmp_path) for _ in range(2)]
     outputs = [process.communicate(timeout=60)[0].splitlines() for process in both]
@@ -244,6 +246,7 @@ def test_two_processes_build_once(large: Path, tmp_path: Path) -> None:
     assert len(entries(tmp_path)) == 1
 
 
+@pytest.mark.slow
 def test_the_second_process_waits_and_reuses(large: Path, tmp_path: Path) -> None:
     finished, cache_dir = tmp_path / "finished", tmp_path / "cache"
     start(large, finished).communicate(timeout=60)
@@ -260,6 +263,7 @@ def test_the_second_process_waits_and_reuses(large: Path, tmp_path: Path) -> Non
     assert (cache_dir / "images" / key / "images.npy").stat().st_ino == copied
 
 
+@pytest.mark.slow
 def test_a_killed_build_is_done_again(large: Path, tmp_path: Path) -> None:
     process = start(large, tmp_path)
     deadline = time.monotonic() + 60

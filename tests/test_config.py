@@ -15,7 +15,7 @@ MODELS = "'alexnet', 'covid_cnn', 'mobilenet', 'pretrained', 'unet', 'unet_vgg16
 OPTIMIZERS = "'adam', 'adamw', 'sgd' or 'rmsprop'"
 TRAINABLE = "'all', 'head', {first_frozen: N}, {last_layers: N}, {fraction: F} with 0 < F <= 1, or {from_layer: NAME}"
 CLASS_WEIGHTS = "'balanced', null, or a mapping of class names to weights above 0"
-TOP_KEYS = "name, seed, task, data, augment, model, train, stages, evaluate"
+TOP_KEYS = "name, seed, task, data, augment, model, train, stages, evaluate, expected"
 
 
 def test_the_valid_configuration(tmp_path: Path) -> None:

@@ -133,6 +133,7 @@ def _change(holder: Any, kind: str, draw: Any) -> None:
         holder.insert(place, (draw(_NAMES), draw(_JUNK)) if pairs else draw(_JUNK))
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_configurations_load_or_are_refused_in_plain_words(tmp_path: Path, valid: Any, data: Any) -> None:
@@ -161,6 +162,7 @@ _TEXTS = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(words=st.lists(st.builds(lambda key, text: f"{'.'.join(key)}={text}", st.lists(_PARTS, max_size=4), _TEXTS)))
 def test_any_overrides_are_taken_or_refused(tmp_path: Path, words: list[str]) -> None:

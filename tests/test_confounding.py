@@ -52,6 +52,7 @@ def by_definition(codes: np.ndarray, positive: np.ndarray, blocks: np.ndarray) -
 cases = st.tuples(st.integers(25, 120), st.integers(1, 12), st.integers(0, 2**32 - 1), st.booleans())
 
 
+@pytest.mark.slow
 @given(cases)
 def test_the_auc_is_scikit_learns_in_folds(case: tuple[int, int, int, bool]) -> None:
     count, kinds, seed, grouped = case

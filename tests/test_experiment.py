@@ -15,7 +15,7 @@ import pytest
 import sklearn.metrics as sk
 
 from cvlab.console import Console
-from cvlab.errors import ConfigError, CvlabError, DataError, RunFolderError
+from cvlab.errors import ConfigError, CvlabError, DataError, RunFolderError, counted
 from cvlab.experiment import Request, evaluate, resume, train
 from cvlab.run_folder import RunFolder, read_json
 from tests.experiment_fixture import write_toy
@@ -50,7 +50,7 @@ def test_a_run_folder_is_complete(toy: tuple[Path, RunFolder]) -> None:
     run = toy[1]
     for path in (run.config, run.environment, run.samples, run.data, run.history, run.model, run.metrics, run.log):
         assert path.is_file(), path
-    for path in (run.last, run.best, run.stage_best("train"), run.stage_best("tune"), run.report):
+    for path in (run.last, run.best, run.stage_best("train"), run.stage_best("tune"), run.report, run.report_page):
         assert path.is_file(), path
     for moment in ("train-before", "train-after", "tune-before", "tune-after"):
         assert run.predictions("test", moment=moment).is_file()
@@ -89,6 +89,19 @@ def test_metrics_equal_scikit_learn_on_the_predictions(toy: tuple[Path, RunFolde
     for name, value in expected.items():
         assert found[name]["value"] == pytest.approx(value, abs=1e-9), name
     assert found["confusion_matrix"] == sk.confusion_matrix(truth, predicted, labels=names).tolist()
+
+
+def test_intervals_are_those_of_held_out_tables(toy: tuple[Path, RunFolder]) -> None:
+    run = toy[1]
+    metrics = read_json(run.metrics)
+    with_intervals = {name for name, found in metrics.items() if "intervals" in found}
+    assert with_intervals == {"val", "test"} | {
+        f"{s}-after/{split}" for s in ("train", "tune") for split in ("val", "test")
+    }
+    with run.predictions("test").open(newline="") as file:
+        groups = {row["group"] for row in csv.DictReader(file)}
+    assert metrics["test"]["intervals"]["units"] == len(groups)
+    assert f"test: {counted(len(groups), 'group')}." in run.report.read_text()
 
 
 def test_what_was_watched_equals_what_is_evaluated(toy: tuple[Path, RunFolder]) -> None:

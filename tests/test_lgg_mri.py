@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image
 from pydantic import ValidationError
 
-from cvlab.config import Rounding
+from cvlab.config_split import Rounding
 from cvlab.data.lgg_mri import Config, load, other_data, write_sample
 from cvlab.data.prepare import data_json
 from cvlab.data.samples import new_table, read_samples, samples_csv
@@ -56,6 +56,7 @@ def test_the_public_folder_as_it_is(root: Path, tmp_path: Path) -> None:
     assert 0 < sum(shows) < 36
     places = {*zip(samples.table.group, samples.table.split, strict=True)}
     assert len(places) == 6  # each patient in one split
+    assert data_json(prepared(tmp_path, root=root), [{}], allow_leakage=False)["stages"][0]["group_name"] == "patient"
 
 
 def test_the_table_keeps_masks_and_their_contents(root: Path, tmp_path: Path) -> None:
@@ -92,6 +93,7 @@ def test_by_slice_leaks_and_says_so(root: Path, tmp_path: Path) -> None:
     assert written["leaks"] == [str(leak)]
     assert written["stages"][0]["warnings"] == [f"LEAKAGE: {leak}."]
     assert written["stages"][0]["masks"] == ["tumour"]
+    assert written["stages"][0]["group_name"] == "group"
     assert prepared(tmp_path, root=root).leaks == []
 
 
@@ -176,6 +178,15 @@ def test_masks_that_show_nothing_or_everything(root: Path, tmp_path: Path) -> No
     Image.fromarray(255 - speck).save(masks[2])
     stage = prepared(tmp_path, root=root, unit="slice", image_size=(4, 4), split={"train": 0.9, "val": 0.1}).stages[0]
     assert any("1 mask show so little that nothing is left of it" in text for text in stage.warnings)
+
+
+def test_masks_whose_background_is_white_are_noticed(root: Path, tmp_path: Path) -> None:
+    assert not any("inverted" in text for text in prepared(tmp_path, root=root).stages[0].warnings)
+    for path in root.glob("*/*_mask.tif"):
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    (said,) = [text for text in prepared(tmp_path, root=root).stages[0].warnings if "inverted" in text]
+    assert said.startswith("Half of the masks cover 100% or more of their image. 0 (black) is the background")
+    assert str(root / "P00/P00_1_mask.tif") in said
 
 
 def test_other_folders(root: Path, tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def batches(draw: st.DrawFn) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     return drawn(draw(st.integers(1, 6)), draw(st.integers(1, 8)), draw(st.integers(0, 2**32 - 1)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(batch=batches(), threshold=st.sampled_from([0.0, 0.05, 0.4, 0.5, 0.731, 0.95, 1.0]))
 def test_counts_sum_to_pixels_and_the_grid_is_every_threshold(
     batch: tuple[NDArray[np.float32], NDArray[np.uint8]], threshold: float
@@ -154,7 +154,7 @@ def test_a_pixel_at_the_threshold_is_predicted_and_one_just_below_is_not() -> No
         assert not predicted_masks(np.array([np.float32(0.7)], dtype=kind), 0.7).any()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(batch=batches())
 def test_every_score_equals_scikit_learn(batch: tuple[NDArray[np.float32], NDArray[np.uint8]]) -> None:
     probabilities, truth = batch

@@ -14,12 +14,13 @@ from scipy import stats
 from scipy.optimize import minimize_scalar
 
 from cvlab.errors import RunFolderError
+from cvlab.metrics.calibration import expected_calibration_error
+from cvlab.metrics.segmentation_calibration import mask_gaps, pixel_calibration_error
 from cvlab.metrics.uncertainty import (
     LEVELS,
     calibration_error,
     class_losses,
     entropy,
-    expected_calibration_error,
     gaussian_losses,
     mask_losses,
     mean_cell,
@@ -172,6 +173,28 @@ def test_calibration_error_of_classes_is_that_of_a_plain_loop(seed: int, samples
     assert expected_calibration_error(target, given_scores)["value"] == pytest.approx(total, abs=1e-9)
 
 
+@given(st.integers(0, 10_000), st.integers(1, 4))
+def test_calibration_error_of_masks_is_that_of_a_plain_loop_over_all_pixels(seed: int, images: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth, inside = (
+        rng.random((images, 5, 4)) < 0.3,
+        rng.choice([0.0, 0.2, 0.5, 0.8, rng.random(), 1.0], (images, 5, 4)),
+    )
+    total = 0.0
+    for place in range(15):
+        pixels = [
+            (t, p)
+            for t, p in zip(truth.ravel().tolist(), inside.ravel().tolist(), strict=True)
+            if place / 15 < p <= (place + 1) / 15 or (p == 0 and place == 0)
+        ]
+        if pixels:
+            share, score = (sum(values) / len(pixels) for values in zip(*pixels, strict=True))
+            total += len(pixels) / truth.size * abs(share - score)
+    gaps = mask_gaps(truth, inside)
+    assert gaps.shape == (images, 15)
+    assert pixel_calibration_error(gaps, truth.size) == pytest.approx(total, abs=1e-12)
+
+
 def test_certain_scores_fall_into_the_last_bin() -> None:
     sure = np.array([[1.0, 0.0], [1.0, 0.0]])
     assert expected_calibration_error(np.array([0, 1]), sure)["value"] == 0.5
@@ -212,7 +235,9 @@ def regression_table() -> RegressionUncertainty:
 
 def mask_table() -> MaskUncertainty:
     counts = np.array([[4, 1, 1, 10], [0, 0, 0, 16], [0, 3, 0, 13]])
-    return MaskUncertainty(ids(3), counts, *np.random.default_rng(4).uniform(0, 0.6, (3, 3)))
+    rng = np.random.default_rng(4)
+    nll, entropies, information = rng.uniform(0, 0.6, (3, 3))
+    return MaskUncertainty(ids(3), counts, nll, entropies, information, rng.normal(size=(3, 15)))
 
 
 @pytest.mark.parametrize("make", [class_table, regression_table, mask_table])
@@ -237,7 +262,10 @@ def test_metrics_of_each_kind_of_table() -> None:
     assert numbers["deviation"]["value"] == np.sqrt(table.variance[:, 1]).mean()
     masks = uncertainty_metrics(mask_table())
     # Dice 8 / 10, 1 of two empty masks, 0 of one.
-    assert masks["dice"]["value"] == pytest.approx(1.8 / 3, abs=1e-12)
+    assert masks["dice_all"]["value"] == pytest.approx(1.8 / 3, abs=1e-12)
+    assert masks["dice_nonempty"]["value"] == pytest.approx(0.8, abs=1e-12)
+    assert masks["dice_pooled"]["value"] == pytest.approx(8 / 13, abs=1e-12)
+    assert masks["ece"]["value"] == pytest.approx(abs(mask_table().gaps.sum(axis=0)).sum() / 48, abs=1e-12)
     assert masks["nll"]["value"] == pytest.approx(mask_table().nll.mean(), abs=1e-12)
 
 

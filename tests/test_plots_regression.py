@@ -61,6 +61,7 @@ def test_predictions_stand_over_the_truth_with_the_line_of_equality() -> None:
     assert [text.get_text() for text in ax.texts] == ["RMSE 0.412"]
 
 
+@pytest.mark.slow
 def test_many_points_become_counts_of_all_of_them() -> None:
     truth, predicted = (values[:, 0] for values in affect(MOST_POINTS + 1))
     for ax in (scatter(truth, predicted), residuals(truth, predicted)):
@@ -122,7 +123,7 @@ def test_arrows_lead_from_the_mean_truth_of_a_cell_to_its_mean_prediction() -> N
     assert labels == ["truth", "prediction (1 outside)", "mean truth to mean\nprediction, by cell"]
 
 
-@pytest.mark.parametrize("samples", [1, 40, 3000])
+@pytest.mark.parametrize("samples", [1, 40, pytest.param(3000, marks=pytest.mark.slow)])
 def test_every_figure_is_drawn_for_few_and_many_samples(samples: int, tmp_path: Path) -> None:
     truth, predicted = affect(samples)
     for number, ax in enumerate(
@@ -147,6 +148,7 @@ def test_any_scale_is_drawn(scale: float) -> None:
         figure.draw_without_rendering()
 
 
+@pytest.mark.slow
 def test_hostile_target_names_are_drawn_as_they_are(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     truth, predicted = (values[:, 0] for values in affect(20))
     for name in HOSTILE[:4]:

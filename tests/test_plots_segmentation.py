@@ -72,7 +72,8 @@ def test_the_histogram_counts_the_images_that_show_the_structure_and_says_what_i
 def test_the_box_of_a_group_reaches_over_its_images_and_its_volume_is_marked() -> None:
     group = np.array(["b", "b", "b", "a", "a", "a", "a", "c"], dtype=object)
     volumes = {"a": 0.9, "b": 0.2, "c": 1.0}
-    ax = dice_by_group(DICE, group, NONEMPTY, volumes, split="val", ax=axes())
+    ax = dice_by_group(DICE, group, NONEMPTY, volumes, split="val", ax=axes(), named="patient")
+    assert ax.get_title(loc="left") == "Dice by patient (val)"
     assert [label.get_text() for label in ax.get_yticklabels()] == ["b (3)", "a (2)", "c (0)"]
     boxes = [patch for patch in ax.patches if isinstance(patch, Rectangle)]
     assert [box.get_x() for box in boxes] == pytest.approx([np.percentile(DICE[:3], 25), 0.91])
@@ -132,7 +133,7 @@ def test_overlay_has_a_colour_for_each_kind_of_pixel_and_leaves_the_others_grey(
     assert (drawn[0, 3] == 60).all()
     assert drawn.dtype == np.uint8
     image, truth, _ = masks()
-    assert (truth_overlay(image, truth)[~truth] == 60).all()
+    assert (truth_overlay(image, truth)[~truth] == image[~truth]).all()
     assert (truth_overlay(image, truth)[truth] != 60).any()
     np.testing.assert_array_equal(mask_image(truth)[..., 1], 255 * truth.astype(np.uint8))
 
@@ -179,6 +180,7 @@ def test_rows_of_another_length_are_refused() -> None:
             tile_rows(rows, titles, columns, title="t", synthetic=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("samples", [1, 30])
 def test_every_figure_is_drawn_and_synthetic_data_are_marked(samples: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)

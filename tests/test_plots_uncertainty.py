@@ -14,9 +14,11 @@ from matplotlib.patches import StepPatch
 from PIL import Image
 from sklearn.metrics import auc
 
+from cvlab.document import block_markdown
 from cvlab.errors import RunFolderError
 from cvlab.metrics.classification import read_predictions as read_classes
 from cvlab.metrics.regression import read_predictions as read_numbers
+from cvlab.metrics.segmentation import MaskCounter, predictions_csv
 from cvlab.metrics.uncertainty import LEVELS, observed_coverage, risk_coverage
 from cvlab.metrics.uncertainty_table import ClassUncertainty, MaskUncertainty, RegressionUncertainty
 from cvlab.plots import new_figure
@@ -30,7 +32,7 @@ from cvlab.reading_stages import decimals
 from cvlab.report import write_report
 from cvlab.report_record import read_record
 from cvlab.report_uncertainty import uncertainty_section
-from cvlab.run_folder import RunFolder, write_json
+from cvlab.run_folder import RunFolder, write_json, write_text
 from tests.regression_run_fixture import fake_regression_run
 from tests.run_fixture import fake_run
 
@@ -87,7 +89,7 @@ def measured(parent: Path) -> RunFolder:
 
 
 def cells(report: str) -> dict[str, list[str]]:
-    part = report.split("\n## Uncertainty by dropout injection\n")[1].split("\n## ")[0]
+    part = report.split("\n## Uncertainty by dropout injection\n")[-1].split("\n## ")[0]
     lines = [line.strip("|").split(" | ") for line in part.splitlines() if line.startswith("| ")]
     return {line[0].strip(): [cell.strip() for cell in line[1:]] for line in lines}
 
@@ -127,6 +129,7 @@ def test_shares_of_right_and_of_wrong_predictions_each_sum_to_one(right: np.ndar
     assert sum("none" in text for text in legend(ax)) == 2 - len(drawn)
 
 
+@pytest.mark.slow
 def test_the_section_of_classes_shows_the_network_as_trained_beside_the_passes(tmp_path: Path) -> None:
     run = classified(tmp_path, synthetic=True)
     report = write_report(run).read_text()
@@ -145,6 +148,7 @@ def test_the_section_of_classes_shows_the_network_as_trained_beside_the_passes(t
         assert (run.plots / f"{name}.png").is_file()
 
 
+@pytest.mark.slow
 def test_the_section_of_numbers_has_a_row_a_target_and_says_what_was_scaled(tmp_path: Path) -> None:
     run = measured(tmp_path)
     report = write_report(run).read_text()
@@ -157,7 +161,7 @@ def test_the_section_of_numbers_has_a_row_a_target_and_says_what_was_scaled(tmp_
 
 
 def section(run: RunFolder) -> list[str]:
-    return uncertainty_section(read_record(run))
+    return [*map(block_markdown, uncertainty_section(read_record(run)))]
 
 
 def test_without_the_setting_or_the_tables(tmp_path: Path) -> None:
@@ -174,18 +178,46 @@ def test_without_the_setting_or_the_tables(tmp_path: Path) -> None:
     assert section(run)[0].startswith("There are no uncertainties yet; `cvlab evaluate")
 
 
-def test_masks_have_their_metrics_and_the_picture_that_evaluation_drew(tmp_path: Path) -> None:
-    run = classified(tmp_path)
+def with_masks(folder: Path) -> RunFolder:
+    """A run with the masks of three images, as the network predicts them and as the mean of passes."""
+    run = classified(folder)
     run.config.write_text(run.config.read_text().replace("name: classification", "name: segmentation"))
-    counts = np.array([[4, 1, 1, 10], [0, 0, 0, 16], [0, 3, 0, 13]])
+    write_json(run.operating_point, {"dropout_injection": {**CHOSEN, "threshold": 0.25}})
+    truth = np.zeros((3, 4, 4))
+    truth[0, 0] = truth[2, 1] = 1
     ids = np.array(["a", "b", "c"], dtype=object)
+    counts = np.array([[4, 1, 0, 11], [0, 0, 0, 16], [0, 3, 4, 9]])
     for split in ("val", "test"):
-        MaskUncertainty(ids, counts, *np.full((3, 3), 0.25)).write(run.uncertainty(split))
+        counter = MaskCounter(0.5)
+        counter.add(ids, ids, truth * np.array([1, 1, 0])[:, None, None], truth)
+        write_text(run.predictions(split), predictions_csv(counter.predictions()))
+        same = np.full(3, 0.25)
+        MaskUncertainty(ids, counts, same, same, same, np.full((3, 15), 0.16)).write(run.uncertainty(split))
     Image.new("RGB", (40, 30)).save(run.uncertain_masks)
-    blocks = section(run)
-    assert "| Dice of the mean mask | 0.600 | 0.600 |" in blocks[1]
-    assert "- test, AURC: every sample is as uncertain as any other" in "\n".join(blocks)
-    assert "![Most uncertain masks](samples/uncertain_masks.png)" in blocks
+    return run
+
+
+def test_masks_have_their_metrics_and_the_picture_that_evaluation_drew(tmp_path: Path) -> None:
+    text = "\n".join(section(with_masks(tmp_path)))
+    found = cells(text)
+    assert found["metric"] == ["val, as trained", "val, dropout injected", "test, as trained", "test, dropout injected"]
+    mean = (8 / 9 + 1 + 0) / 3
+    assert found["Dice, mean over all images"][2:] == ["0.667", f"{mean:.3f}"]
+    assert found["Dice, mean over images with a true mask"][2:] == ["0.500", "0.444"]
+    assert found["Dice, pooled over all pixels"][2:] == ["0.667", "0.500"]
+    assert found["expected calibration error (ECE)"][2:] == ["", f"{15 * 3 * 0.16 / 48:.3f}"]
+    assert found["area under risk over coverage (AURC)"][2:] == ["0.333", f"{1 - mean:.3f}"]
+    assert "mean of the passes is at least **0.25**" in text
+    assert "- test, dropout injected, AURC: every sample is as uncertain as any other" in text
+    assert "![Most uncertain masks (test)](samples/uncertain_masks.png)" in text
+
+
+def test_masks_of_other_samples_than_the_predictions_are_refused(tmp_path: Path) -> None:
+    run = with_masks(tmp_path)
+    path = run.uncertainty("test")
+    path.write_text(path.read_text().replace("\nb,", "\nx,"))
+    with pytest.raises(RunFolderError, match=r"test\.csv: holds other samples than .* `cvlab evaluate"):
+        section(run)
 
 
 def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ from cvlab.errors import RunFolderError
 from cvlab.metrics.classification import classification_metrics, classification_text, read_predictions
 from cvlab.report import write_report
 from cvlab.run_folder import RunFolder, read_json, write_json
+from tests.report_fixture import heavy_modules, rows
 from tests.run_fixture import fake_run, write_predictions
 
 PLOTS = {
@@ -27,6 +25,7 @@ PLOTS = {
     "curve_loss.png",
     "f1_by_class.png",
     "precision_recall.png",
+    "reliability.png",
     "roc.png",
 }
 
@@ -43,13 +42,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 def small(tmp_path: Path) -> RunFolder:
     """A small run of one stage and two classes, to be changed by a test."""
     return fake_run(tmp_path, names=("no", "yes"), samples=200, stages=("train",))
-
-
-def rows(report: str, heading: str) -> list[list[str]]:
-    """The cells of all tables under a heading, head and rule left out."""
-    part = report.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    lines = [line for line in part.splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if "---" not in line][1:]
 
 
 def edit(path: Path, **changes: Any) -> None:
@@ -133,7 +125,8 @@ def test_report_says_what_was_run_and_how_to_repeat_it(run: RunFolder) -> None:
     assert "| data of stage tune | image_folder, `/data/emotion/tune`, `/data/more` |" in report
     assert "| python | 3.11.7 |\n| cvlab | 0.1.0 |" in report
     assert "| command | `cvlab train configs/vgg_emotion_tune.yaml` |" in report
-    assert "- Stage train: 1,600 images in 540 groups\n" in report
+    assert "- Stage train, tune: 1,600 images in 540 groups\n" in report
+    assert "| samples | 1,280 train, 160 val, 160 test (540 groups) |" in report
     assert "| top 2 accuracy | " in report
     assert "| training time | 5 min 50 s, 28 epochs |" in report
     assert "| seed | 42, deterministic |" in report
@@ -142,15 +135,17 @@ def test_report_says_what_was_run_and_how_to_repeat_it(run: RunFolder) -> None:
     assert f"cvlab train {run.path}/config.yaml" in report
     assert "- Stage train: WARNING: class contempt has 9 samples" in report
     assert "- Overfitting: " in report
-    assert "[model.json](model.json)" in report
+    assert "| conv_1 | Conv2D | 64 x 64 x 32 | trained | 896 |" in report
 
 
+@pytest.mark.slow
 def test_the_same_files_give_the_same_bytes(run: RunFolder, tmp_path: Path) -> None:
-    before = {path: path.read_bytes() for path in [run.report, *run.plots.iterdir()]}
+    before = {path: path.read_bytes() for path in [run.report, run.report_page, *run.plots.iterdir()]}
     write_report(run)
-    assert {path: path.read_bytes() for path in [run.report, *run.plots.iterdir()]} == before
+    assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.slow
 def test_what_must_not_be_overlooked_stands_first(small: RunFolder) -> None:
     edit(small.data, synthetic=True, allow_leakage=True, leaks=["group <b>x</b>\nin train and val", "image 2"])
     edit(small.status, status="failed", reason="the loss is no number")
@@ -160,13 +155,14 @@ def test_what_must_not_be_overlooked_stands_first(small: RunFolder) -> None:
     assert "say nothing about real images" in note
     assert red.startswith('<p style="color:red"><b>LEAKAGE (data.allow_leakage is on): 2 findings;')
     assert "<li>group &lt;b&gt;x&lt;/b&gt;\\nin train and val</li>\n<li>image 2</li>" in red
-    assert state.startswith("**This run is not complete: failed (the loss is no number). Its numbers are those of")
+    assert state.startswith("> **This run is not complete: failed (the loss is no number). Its numbers are those of")
     for plot in small.plots.iterdir():
         with Image.open(plot) as image:
             alert_pixels = (np.asarray(image.convert("RGB")) == (0xB3, 0x26, 0x1E)).all(axis=2).sum()
         assert alert_pixels > 100, plot.name
 
 
+@pytest.mark.slow
 def test_without_test_the_report_shows_val_and_says_so(small: RunFolder) -> None:
     small.predictions("test").unlink()
     report = write_report(small).read_text()
@@ -175,6 +171,7 @@ def test_without_test_the_report_shows_val_and_says_so(small: RunFolder) -> None
     assert "![ROC curves (val)](plots/roc.png)" in report
 
 
+@pytest.mark.slow
 def test_other_data_that_were_evaluated_stand_beside_test(small: RunFolder) -> None:
     small.predictions("val").unlink()
     small.history.unlink()
@@ -200,6 +197,7 @@ def test_without_predictions_it_says_what_to_run_first(small: RunFolder) -> None
     assert not small.report.exists()
 
 
+@pytest.mark.slow
 def test_undefined_values_are_called_undefined_with_the_reason(small: RunFolder) -> None:
     scores = np.tile([0.9, 0.1], (4, 1))
     write_predictions(small.predictions("test"), np.zeros(4, dtype=np.int64), scores, ("no", "yes"))
@@ -287,14 +285,7 @@ def test_before_and_after_must_speak_of_the_same_samples(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_report_needs_neither_tensorflow_nor_pyplot(small: RunFolder) -> None:
-    program = (
-        "import sys, json; from pathlib import Path; from cvlab.run_folder import RunFolder;"
-        "from cvlab.report import write_report; write_report(RunFolder.open(Path(sys.argv[1])));"
-        "print(json.dumps([m for m in ('tensorflow', 'keras', 'matplotlib.pyplot', 'pandas') if m in sys.modules]))"
-    )
-    done = subprocess.run([sys.executable, "-c", program, str(small.path)], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == []
-    assert done.stderr == ""
+    assert heavy_modules(small) == []
 
 
 def test_the_configuration_in_the_report_reads_back(run: RunFolder) -> None:

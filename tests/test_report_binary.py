@@ -20,6 +20,7 @@ from cvlab.report import write_report
 from cvlab.report_binary import LABELS, binary_sections
 from cvlab.report_record import read_record
 from cvlab.run_folder import RunFolder, read_json, write_json
+from tests.report_fixture import rows
 from tests.run_fixture import fake_run, write_predictions
 
 POINT_PLOTS = {"roc_operating_point.png", "precision_recall_operating_point.png"}
@@ -47,16 +48,10 @@ def run(reported: RunFolder, tmp_path: Path) -> RunFolder:
     return RunFolder(Path(shutil.copytree(reported.path, tmp_path / "copy")))
 
 
-def rows(report: str, heading: str) -> list[list[str]]:
-    part = report.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    lines = [line for line in part.splitlines() if line.startswith("| ") and "---" not in line]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
-
-
 def test_every_figure_is_that_of_the_predictions(reported: RunFolder) -> None:
     run, report = reported, reported.report.read_text()
     threshold = read_json(run.operating_point)["threshold"]
-    by_label = {row[0]: row[1:] for row in rows(report, "At the operating point")}
+    by_label = {row[0]: row[1:] for row in rows(report, "At the operating point", head=True)}
     assert by_label["metric"] == ["val", "test"]
     for column, split in enumerate(("val", "test")):
         p = read_predictions(run.predictions(split))
@@ -81,6 +76,7 @@ def test_every_figure_is_that_of_the_predictions(reported: RunFolder) -> None:
     assert by_label["truth healthy"] == [f"{fp} false alarms (false positives)", f"{tn} cleared (true negatives)"]
 
 
+@pytest.mark.slow
 def test_the_threshold_and_where_it_comes_from(run: RunFolder) -> None:
     report = run.report.read_text()
     threshold = read_json(run.operating_point)["threshold"]
@@ -94,7 +90,7 @@ def test_the_threshold_and_where_it_comes_from(run: RunFolder) -> None:
 
 def test_the_table_over_thresholds_has_the_chosen_one_in_its_place(reported: RunFolder) -> None:
     run, report = reported, reported.report.read_text()
-    head, *found = rows(report, "Over thresholds (test)")
+    head, *found = rows(report, "Over thresholds (test)", head=True)
     assert head[0] == "threshold"
     p = read_predictions(run.predictions("test"))
     threshold = read_json(run.operating_point)["threshold"]
@@ -114,18 +110,20 @@ def test_of_two_classes_the_curves_are_those_of_the_positive_one(reported: RunFo
     assert not POINT_PLOTS & {path.name for path in reported.plots.iterdir()}
 
 
+@pytest.mark.slow
 def test_one_of_several_classes_against_the_rest(tmp_path: Path) -> None:
     run = with_point(fake_run(tmp_path, samples=400, stages=("train",)), positive_class="fear", threshold="f1")
     report = write_report(run).read_text()
     assert {path.name for path in run.plots.iterdir()} >= POINT_PLOTS | {"roc.png", "precision_recall.png"}
     assert "| truth another class |" in report
     run.operating_point.unlink()
-    assert binary_sections(read_record(run), None, {"test": read_predictions(run.predictions("test"))}, "test") == {
+    assert binary_sections(read_record(run), None, {"test": read_predictions(run.predictions("test"))}, {}, "test") == {
         "At the operating point": []
     }
     assert "## Results by class (test)" in report
 
 
+@pytest.mark.slow
 def test_without_the_file_it_says_what_to_run(run: RunFolder) -> None:
     run.operating_point.unlink()
     report = write_report(run).read_text()
@@ -143,39 +141,43 @@ def test_a_point_of_other_predictions_is_refused(run: RunFolder) -> None:
         write_report(run)
 
 
+@pytest.mark.slow
 def test_without_test_it_is_about_val_and_other_data_stand_beside_it(run: RunFolder) -> None:
     run.predictions("test").unlink()
     scores = np.array([[0.9, 0.1], [0.2, 0.8]])
     write_predictions(run.predictions("data-other"), np.array([0, 0]), scores, ("healthy", "ill"))
     report = write_report(run).read_text()
-    found = {row[0]: row[1:] for row in rows(report, "At the operating point")}
+    found = {row[0]: row[1:] for row in rows(report, "At the operating point", head=True)}
     assert found["metric"] == ["val", "data-other"]
     assert found["specificity"][1] == "0.500"
     assert found["sensitivity (recall)"][1] == "undefined (no sample is positive)"
     assert "## Over thresholds (val)" in report
 
 
+@pytest.mark.slow
 def test_an_infinite_likelihood_ratio_says_so(run: RunFolder) -> None:
     scores = np.array([[0.9, 0.1], [0.0, 1.0]])
     write_predictions(run.predictions("test"), np.array([0, 1]), scores, ("healthy", "ill"))
     report = write_report(run).read_text()
-    found = {row[0]: row[2:] for row in rows(report, "At the operating point")}
+    found = {row[0]: row[2:] for row in rows(report, "At the operating point", head=True)}
     assert found["positive likelihood ratio"] == ["infinite (no false positive)"]
     assert found["negative likelihood ratio"] == ["0.000"]
 
 
+@pytest.mark.slow
 def test_pictures_of_telling_predictions_and_what_their_heat_maps_show(run: RunFolder) -> None:
     for name in ("confident_right", "near_threshold"):
         Image.new("RGB", (40, 30), "teal").save(run.pictures / f"{name}.png")
     report = write_report(run).read_text()
     part = report.split("\n## Predictions to look at\n")[1].split("\n## ")[0]
-    assert re.findall(r"\(samples/(\w+)\.png\)", part) == ["confident_right", "near_threshold"]
+    assert re.findall(r"\(samples/(\w+)\.png\)", part) == ["near_threshold", "confident_right"]
     assert "Grad-CAM" not in part
     write_json(run.heat_maps, {"layer": "re_lu_9", "size": [8, 8], "explains": "logit", "split": "test"})
     part = write_report(run).read_text().split("\n## Predictions to look at\n")[1].split("\n## ")[0]
     assert "(`re_lu_9`, 8 x 8 places) saw what raises the logit of the predicted class" in part
 
 
+@pytest.mark.slow
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
     made = fake_run(tmp_path, names=("a|b", "<b>*"), samples=200, stages=("train",), synthetic=True)
     report = write_report(with_point(made, threshold="youden")).read_text()

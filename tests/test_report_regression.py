@@ -3,8 +3,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from cvlab.report_parts import Figure
 from cvlab.report_regression import _plane
 from cvlab.run_folder import RunFolder, read_json, write_json, write_text
 from tests.regression_run_fixture import fake_history, fake_regression_run, write_table
+from tests.report_fixture import heavy_modules, rows
 from tests.run_fixture import fake_scores, fake_targets, write_predictions
 
 PLOTS = {
@@ -50,13 +49,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 def small(tmp_path: Path) -> RunFolder:
     """A small run of one stage and one target, to be changed by a test."""
     return fake_regression_run(tmp_path, names=("age",), samples=600, stages=("train",))
-
-
-def rows(report: str, heading: str) -> list[list[str]]:
-    """The cells of all tables under a heading, head and rule left out."""
-    part = report.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    lines = [line for line in part.splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if "---" not in line][1:]
 
 
 def by_hand(p: RegressionPredictions) -> dict[str, list[float]]:
@@ -141,12 +133,14 @@ def test_findings_stand_in_the_report(run: RunFolder) -> None:
     assert "- Overfitting: RMSE of the best weights " in report
 
 
+@pytest.mark.slow
 def test_the_same_files_give_the_same_bytes(run: RunFolder) -> None:
     before = {path: path.read_bytes() for path in [run.report, *run.plots.iterdir()]}
     write_report(run)
     assert {path: path.read_bytes() for path in [run.report, *run.plots.iterdir()]} == before
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_configured_one(tmp_path: Path) -> None:
     loss = {"name": "huber", "delta": 0.1}
     run = fake_regression_run(tmp_path, names=("age",), samples=300, stages=("train",), loss=loss)
@@ -157,6 +151,7 @@ def test_the_loss_is_the_configured_one(tmp_path: Path) -> None:
     assert float(shown) == pytest.approx(expected, rel=5e-3)
 
 
+@pytest.mark.slow
 def test_one_target_has_no_means_and_no_plane(small: RunFolder) -> None:
     report = write_report(small).read_text()
     assert "Means over" not in report
@@ -173,7 +168,7 @@ def plane(names: tuple[str, ...], target: list[list[float]]) -> list[Figure]:
 
 
 def test_the_plane_has_valence_across_whatever_the_order_and_case_of_the_targets() -> None:
-    ((stem, _, size, draw),) = plane(("Arousal", "age", "VALENCE"), [[0.1, 30, 0.9], [0.2, 40, -1.0]])
+    ((stem, _, size, draw, _),) = plane(("Arousal", "age", "VALENCE"), [[0.1, 30, 0.9], [0.2, 40, -1.0]])
     ax = draw(new_figure(*size, synthetic=False)[1])
     assert stem == "valence_arousal"
     np.testing.assert_array_equal(np.asarray(ax.collections[0].get_offsets()), np.array([[0.9, 0.1], [-1.0, 0.2]]))
@@ -185,6 +180,7 @@ def test_there_is_no_plane_on_another_scale_or_without_both() -> None:
     assert plane(("valence", "arousal_2"), [[1.0, 0.0]]) == []
 
 
+@pytest.mark.slow
 def test_synthetic_data_are_marked_in_every_figure(tmp_path: Path) -> None:
     run = fake_regression_run(tmp_path, samples=100, stages=("train",), synthetic=True)
     assert write_report(run).read_text().startswith("# SYNTHETIC SAMPLE DATA: vgg_affect")
@@ -194,6 +190,7 @@ def test_synthetic_data_are_marked_in_every_figure(tmp_path: Path) -> None:
         assert alert_pixels > 100, plot.name
 
 
+@pytest.mark.slow
 def test_without_test_the_report_shows_val_and_says_so(small: RunFolder) -> None:
     small.predictions("test").unlink()
     report = write_report(small).read_text()
@@ -202,6 +199,7 @@ def test_without_test_the_report_shows_val_and_says_so(small: RunFolder) -> None
     assert "![age, residuals (val)](plots/residuals_1_age.png)" in report
 
 
+@pytest.mark.slow
 def test_other_data_that_were_evaluated_stand_beside_test(small: RunFolder) -> None:
     shutil.copyfile(small.predictions("val"), small.predictions("data-hos|pital"))
     report = write_report(small).read_text()
@@ -216,6 +214,7 @@ def test_without_predictions_it_says_what_to_run_first(small: RunFolder) -> None
         write_report(small)
 
 
+@pytest.mark.slow
 def test_undefined_values_are_called_undefined_with_the_reason(small: RunFolder) -> None:
     write_table(small.predictions("test"), np.full((5, 1), 0.5), np.full((5, 1), 0.25), ("age",))
     report = write_report(small).read_text()
@@ -275,6 +274,7 @@ def with_stages(run: RunFolder, tasks: dict[str, dict[str, Any]]) -> None:
     write_json(run.data, data | {"stages": [{**data["stages"][0], "stage": name} for name in tasks]})
 
 
+@pytest.mark.slow
 def test_a_regression_that_follows_a_classification_speaks_of_its_own_stages(tmp_path: Path) -> None:
     run = fake_regression_run(tmp_path, samples=120, stages=("affect",))
     regression = {"name": "regression", "targets": None, "loss": {"name": "mse"}}
@@ -301,7 +301,7 @@ def test_a_regression_before_another_task_has_its_results_in_a_section(tmp_path:
     report = write_report(run).read_text()
     heading = "Stage affect: regression"
     found = {row[0]: row[1:] for row in rows(report, heading)}
-    for column, split in enumerate(("test", "val")):
+    for column, split in enumerate(("val", "test")):
         p = read_predictions(run.predictions(split, moment="affect-after"))
         assert found["RMSE"][column] == f"{np.mean(by_hand(p)['RMSE']):.3f}"
         assert found["loss (mae)"][column] == f"{np.abs(p.predicted - p.target).mean():.3f}"
@@ -312,11 +312,4 @@ def test_a_regression_before_another_task_has_its_results_in_a_section(tmp_path:
 
 @pytest.mark.slow
 def test_report_needs_neither_tensorflow_nor_pyplot(small: RunFolder) -> None:
-    program = (
-        "import sys, json; from pathlib import Path; from cvlab.run_folder import RunFolder;"
-        "from cvlab.report import write_report; write_report(RunFolder.open(Path(sys.argv[1])));"
-        "print(json.dumps([m for m in ('tensorflow', 'keras', 'matplotlib.pyplot', 'pandas') if m in sys.modules]))"
-    )
-    done = subprocess.run([sys.executable, "-c", program, str(small.path)], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == []
-    assert done.stderr == ""
+    assert heavy_modules(small) == []

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -13,12 +10,14 @@ import pytest
 from PIL import Image
 from sklearn.metrics import f1_score, jaccard_score
 
+from cvlab.document import Block, Picture, Pictures, block_markdown
 from cvlab.errors import RunFolderError
-from cvlab.metrics.segmentation import choose, read_predictions, segmentation_metrics
+from cvlab.metrics.segmentation import MaskCounter, choose, predictions_csv, read_predictions, segmentation_metrics
 from cvlab.reading_segmentation import read_curves
 from cvlab.report_record import TaskReport, read_record
 from cvlab.report_segmentation import build, stage_results
 from cvlab.run_folder import RunFolder, read_json, write_json
+from tests.report_fixture import heavy_modules
 from tests.segmentation_run_fixture import FIRST, PATIENTS, SKILLS, fake_segmentation_run, fake_volume, write_table
 
 PLOTS = {
@@ -51,9 +50,20 @@ def small(tmp_path: Path) -> RunFolder:
     return run
 
 
-def cells(blocks: list[str]) -> dict[str, list[str]]:
+def markdown(blocks: list[Block]) -> list[str]:
+    return [*map(block_markdown, blocks)]
+
+
+def pictures(report: TaskReport) -> list[Picture]:
+    blocks = [block for blocks in report.sections.values() for block in blocks if isinstance(block, Pictures)]
+    return [*report.curves, *(picture for block in blocks for picture in block.pictures)]
+
+
+def cells(blocks: list[Block]) -> dict[str, list[str]]:
     """The rows of all tables by their first cell."""
-    lines = [line for block in blocks for line in block.splitlines() if line.startswith("| ") and "---" not in line]
+    lines = [
+        line for block in markdown(blocks) for line in block.splitlines() if line.startswith("| ") and "---" not in line
+    ]
     split = [[cell.strip(" *") for cell in line.strip("|").split(" | ")] for line in lines]
     return {row[0]: row[1:] for row in split}
 
@@ -94,16 +104,17 @@ def test_results_are_those_of_the_masks(run: RunFolder, report: TaskReport) -> N
     assert found["precision (pooled)"][2] == "undefined"
     assert re.fullmatch(r"0\.\d{4}", found["pixel accuracy"][0])
     assert found["images"] == ["36", "45", "45"]
-    assert "two empty masks count as 1, and one empty mask as 0" in report.sections["Results"][-1]
+    assert "two empty masks count as 1, and one empty mask as 0" in "".join(markdown(report.sections["Results"]))
 
 
 def test_the_threshold_is_the_chosen_one_and_stands_out(run: RunFolder, report: TaskReport) -> None:
     point = read_json(run.operating_point)
-    (said,) = report.sections["Mask threshold"]
+    (said,) = markdown(report.sections["Mask threshold"])
     assert f"at least **{point['threshold']:g}**" in said
     rule = f"by the rule `dice` (the largest Dice pooled over all pixels, {point['dice_pooled']:.3f} there)"
     assert f"chosen on 36 images of **val** {rule}" in said
-    (table,) = report.sections["Over thresholds (test)"]
+    table, picture = markdown(report.sections["Over thresholds (test)"])
+    assert picture == "![Dice over thresholds (test)](plots/dice_over_thresholds.png)"
     bold = [line for line in table.splitlines() if line.startswith("| **")]
     assert len(bold) == 1
     assert bold[0].startswith(f"| **{point['threshold']:.2f}** |")
@@ -127,7 +138,7 @@ def test_each_group_is_a_volume_and_the_worst_stands_first(run: RunFolder, repor
 
 
 def test_before_and_after_are_compared_at_one_threshold(run: RunFolder, report: TaskReport) -> None:
-    head, table = report.sections["Before and after each stage"]
+    head, table = markdown(report.sections["Before and after each stage"])
     assert head == "All of these at threshold 0.50."
     rows = [line.split(" | ") for line in table.splitlines()[2:]]
     assert [(row[0].strip("| "), row[1]) for row in rows] == [
@@ -143,8 +154,8 @@ def test_before_and_after_are_compared_at_one_threshold(run: RunFolder, report: 
 
 
 def test_figures_are_drawn_and_listed(run: RunFolder, report: TaskReport) -> None:
-    assert {Path(picture.path).name for picture in report.pictures} == PLOTS
-    for picture in report.pictures:
+    assert {Path(picture.path).name for picture in pictures(report)} == PLOTS
+    for picture in pictures(report):
         with Image.open(run.path / picture.path) as image:
             image.load()
 
@@ -197,10 +208,10 @@ def test_findings_on_leaking_groups_overfitting_and_nothing_predicted(tmp_path: 
 def test_without_test_the_report_shows_val_and_says_so(small: RunFolder) -> None:
     small.predictions("test").unlink()
     report = build(read_record(small))
-    assert report.sections["Results"][0].startswith("There is no test split")
+    assert markdown(report.sections["Results"])[0].startswith("There is no test split")
     assert "Results by group (val)" in report.sections
     assert "Before and after each stage" not in {name for name, blocks in report.sections.items() if blocks}
-    assert {Path(picture.path).name for picture in report.pictures} == {name for name in PLOTS if "curve" not in name}
+    assert {Path(picture.path).name for picture in pictures(report)} == {name for name in PLOTS if "curve" not in name}
 
 
 def test_without_predictions_it_says_what_to_run_first(small: RunFolder) -> None:
@@ -230,14 +241,15 @@ def test_a_given_threshold_off_the_grid_and_none_at_all(small: RunFolder) -> Non
         write_table(small.predictions(split), range(first, first + 3), 0.8, threshold=0.42)
     write_json(small.operating_point, choose(read_predictions(small.predictions("val")), 0.42).to_json())
     report = build(read_record(small))
-    assert "at least **0.42**. The configuration gives this threshold" in report.sections["Mask threshold"][0]
-    assert "**" not in report.sections["Over thresholds (test)"][0]
+    assert "at least **0.42**. The configuration gives this threshold" in markdown(report.sections["Mask threshold"])[0]
+    assert "**" not in markdown(report.sections["Over thresholds (test)"])[0]
     small.operating_point.unlink()
     report = build(read_record(small))
-    assert "There is no threshold yet; `cvlab evaluate" in report.sections["Mask threshold"][0]
-    assert not any("over thresholds" in picture.caption for picture in report.pictures)
+    assert "There is no threshold yet; `cvlab evaluate" in markdown(report.sections["Mask threshold"])[0]
+    assert not any("over thresholds" in picture.caption for picture in pictures(report))
 
 
+@pytest.mark.slow
 def test_images_that_are_groups_of_their_own_have_no_volumes(small: RunFolder) -> None:
     for split in SKILLS:
         path = small.predictions(split)
@@ -245,37 +257,64 @@ def test_images_that_are_groups_of_their_own_have_no_volumes(small: RunFolder) -
         lines[1:] = [[row[0], row[0], *row[2:]] for row in lines[1:]]
         path.write_text("".join(",".join(row) + "\n" for row in lines))
     report = build(read_record(small))
-    assert report.sections["Results by group (test)"] == [
-        "Every image is a group of its own, so that there are no volumes."
+    assert markdown(report.sections["Results by group (test)"]) == [
+        "Every image is the only one of its group: there are no volumes."
     ]
-    assert not any("by group" in picture.caption for picture in report.pictures)
+    assert not any("by group" in picture.caption for picture in pictures(report))
+    # Their means are those over all images: no sentence and no table calls them those of volumes.
+    (which,) = [finding for finding in report.findings if finding.startswith("Which mean is which")]
+    assert "volume" not in which
+    assert "volume" not in "\n".join(markdown(report.sections["Results"] + report.sections["Dice of the best weights"]))
 
 
+@pytest.mark.slow
+def test_groups_are_called_what_the_source_calls_them(small: RunFolder) -> None:
+    data = read_json(small.data)
+    data["stages"][0]["group_name"] = "patient"
+    write_json(small.data, data)
+    report = build(read_record(small))
+    assert "| Dice, by patient, mean of the volumes |" in "\n".join(markdown(report.sections["Results"]))
+    assert "| patients | 4 | 5 | 5 |" in "\n".join(markdown(report.sections["Results"]))
+    assert "| patient | images |" in "\n".join(markdown(report.sections["Results by patient (test)"]))
+    assert any(picture.caption == "Dice by patient (test)" for picture in pictures(report))
+    assert any("by patient, each of 5 patients as one volume" in finding for finding in report.findings)
+    assert any(finding.startswith("Too few patients: 5 patients in test") for finding in report.findings)
+    words = [*report.findings, *(text for blocks in report.sections.values() for text in markdown(blocks))]
+    named = [text.replace(str(small.path), "").replace("dice_by_group", "") for text in words]
+    assert [text for text in named if "group" in text] == []
+
+
+def test_volumes_without_any_true_pixel_are_named(small: RunFolder, report: TaskReport) -> None:
+    assert not any("without any true pixel" in text for text in markdown(report.sections["Results"]))
+    counter = MaskCounter(read_json(small.operating_point)["threshold"])
+    for patient in ("A", "B"):
+        truth = np.zeros((2, 4, 4))
+        truth[:, 0] = patient == "A"
+        counter.add([f"{patient}{number}" for number in range(2)], [patient] * 2, truth, truth)
+    small.predictions("test").write_text(predictions_csv(counter.predictions()))
+    said = markdown(build(read_record(small)).sections["Results"])[-2]
+    assert said.startswith("- test: 1 group without any true pixel; such a volume counts as 1")
+
+
+@pytest.mark.slow
 def test_an_earlier_stage_has_its_results_and_curves(run: RunFolder) -> None:
     blocks = stage_results(read_record(run), "train")
     found = cells(blocks)
     p = read_predictions(run.predictions("test", moment="train-after"))
     assert found["Dice, pooled over all pixels"][1] == f"{float(p.counts.pooled().dice()[0]):.3f}"
-    assert "![Dice by epoch](plots/train_curve_dice.png)" in blocks
+    assert "![Dice by epoch](plots/train_curve_dice.png)" in "\n".join(markdown(blocks))
     assert (run.plots / "train_curve_dice.png").is_file()
 
 
+@pytest.mark.slow
 def test_the_structure_is_named_as_it_is(tmp_path: Path) -> None:
     run = fake_segmentation_run(tmp_path, stages=("train",), structure="a|b_*c*")
     run.history.write_text("")
     report = build(read_record(run))
-    assert r"images with a\|b\_\*c\*" in report.sections["Results"][0]
-    assert any(r"Dice of images with a\|b" in picture.caption for picture in report.pictures)
+    assert r"images with a\|b\_\*c\*" in markdown(report.sections["Results"])[0]
+    assert any(r"Dice of images with a\|b" in picture.caption for picture in pictures(report))
 
 
 @pytest.mark.slow
 def test_report_needs_neither_tensorflow_nor_pyplot(small: RunFolder) -> None:
-    program = (
-        "import sys, json; from pathlib import Path; from cvlab.run_folder import RunFolder;"
-        "from cvlab.report_record import read_record; from cvlab.report_segmentation import build;"
-        "build(read_record(RunFolder.open(Path(sys.argv[1]))));"
-        "print(json.dumps([m for m in ('tensorflow', 'keras', 'matplotlib.pyplot', 'pandas') if m in sys.modules]))"
-    )
-    done = subprocess.run([sys.executable, "-c", program, str(small.path)], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == []
-    assert done.stderr == ""
+    assert heavy_modules(small, "cvlab.report_segmentation.build(cvlab.report_record.read_record(run))") == []

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cvlab.report_text import block, change, code, md, number, table
+from cvlab.report_text import change, code, md, number
 
 
 @pytest.mark.parametrize(
@@ -19,21 +19,16 @@ def test_md(text: object, escaped: str) -> None:
     assert md(text) == escaped
 
 
-def test_code_and_blocks_survive_back_quotes() -> None:
+def test_code_survives_back_quotes() -> None:
     assert code("a") == "`a`"
     assert code("`a``") == "``` `a`` ```"
     assert code("a|b") == r"`a\|b`"
     assert code("") == "(empty)"
-    assert block("x\n```\ny\n", "yaml") == "````yaml\nx\n```\ny\n````"
 
 
-def test_numbers_and_tables() -> None:
+def test_numbers() -> None:
     assert number({"value": 0.12345}) == "0.123"
     assert number({"value": 1234}) == "1,234"
     assert number({"value": None, "reason": "a|b"}) == r"undefined (a\|b)"
     assert change({"value": 0.5}, {"value": 0.25}) == "0.500 → 0.250 (-0.250)"
     assert change({"value": None, "reason": "x"}, {"value": 0.25}) == "undefined (x) → 0.250"
-    assert (
-        table(["a", "b", "c"], [["1", "2", "3"]], text_columns=2)
-        == "| a | b | c |\n| --- | --- | ---: |\n| 1 | 2 | 3 |"
-    )

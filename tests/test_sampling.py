@@ -26,6 +26,7 @@ from cvlab.data.sampling import (
     samples_per_epoch,
 )
 from cvlab.data.source import Labels
+from cvlab.document import block_markdown
 from cvlab.errors import DataError
 from cvlab.report_imbalance import class_frequencies
 from cvlab.report_record import read_record
@@ -215,7 +216,7 @@ def report_on(folder: Path, task: dict[str, Any], draws: dict[str, tuple[int, in
     record = read_json(run.data)
     record["stages"][0]["draws"] = {name: {"samples": n, "drawn": drawn} for name, (n, drawn) in draws.items()}
     write_json(run.data, record)
-    return class_frequencies(read_record(run))
+    return [*map(block_markdown, class_frequencies(read_record(run)))]
 
 
 def test_the_report_shows_what_training_sees_of_each_class(tmp_path: Path) -> None:
@@ -236,6 +237,21 @@ def test_the_report_shows_what_training_sees_of_each_class(tmp_path: Path) -> No
     # The second class is the positive one, which alpha weighs: 20 * 3 * 0.75 = 45 and 60 * 1 * 0.25 = 15.
     assert rows.splitlines()[2:] == ["| ill | 20 | 20 | 2.250 | 75.0% |", "| well | 60 | 60 | 0.250 | 25.0% |"]
     assert said.startswith("Sampling: natural. Class weights: as given. Loss: focal (gamma 2, alpha 0.25). ")
+
+
+def test_losses_of_masks_weigh_pixels_so_that_images_have_no_weight(tmp_path: Path) -> None:
+    task = {"name": "segmentation", "loss": {"name": "tversky", "alpha": 1.5, "beta": 0.5}}
+    _, rows, said = report_on(tmp_path / "a", task, {"no tumour": (40, 40), "tumour": (20, 20)})
+    assert rows.splitlines() == [
+        "| class | samples | drawn |",
+        "| --- | ---: | ---: |",
+        "| no tumour | 40 | 40 |",
+        "| tumour | 20 | 20 |",
+    ]
+    assert said == "Sampling: natural. Loss: tversky (alpha 1.5, beta 0.5), which weighs pixels, not images."
+    # Where every mask shows something, there is one class.
+    _, rows, _ = report_on(tmp_path / "b", task, {"tumour": (20, 20)})
+    assert rows.splitlines()[2:] == ["| tumour | 20 | 20 |"]
 
 
 def test_a_run_without_classes_has_no_such_table(tmp_path: Path) -> None:

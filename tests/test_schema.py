@@ -245,6 +245,7 @@ _VALUES = st.sampled_from(
 ).map(copy.deepcopy)  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
@@ -276,6 +277,7 @@ def _change(value: Any, draw: Any) -> None:
             other[key] = copy.deepcopy(held)
 
 
+@pytest.mark.slow
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_what_loads_is_valid(tmp_path: Path, data: st.DataObject) -> None:

@@ -12,16 +12,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from cvlab.config import EvaluateConfig
+from cvlab.config_file import load_experiment
+from cvlab.console import Console
+from cvlab.data.decoded import DecodedSamples
 from cvlab.data.samples import read_samples
 from cvlab.data.source import Labels
 from cvlab.data.synthetic import brain
-from cvlab.errors import ConfigError, DataError
+from cvlab.errors import ConfigError, DataError, RunFolderError
+from cvlab.evaluation_pictures import PictureBook
 from cvlab.experiment import evaluate, train
 from cvlab.metrics.segmentation import MaskMonitor, read_predictions
 from cvlab.report import write_report
-from cvlab.run_folder import RunFolder, read_json
+from cvlab.run_folder import RunFolder, read_json, write_json
 from cvlab.tasks.segmentation import Config, build, mask_path, read_mask, write_mask
 from tests.faults.kill_and_resume import differences, run_through, run_with_kills
 from tests.test_experiment import request
@@ -101,7 +106,7 @@ def test_what_is_watched_equals_what_is_computed_from_the_predictions(finished: 
 
 
 @pytest.mark.tensorflow
-def test_the_threshold_comes_from_validation_alone(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_threshold_comes_from_validation_alone(run: RunFolder) -> None:
     point = read_json(run.operating_point)
     p = read_predictions(run.predictions("val"))
     dice = {}
@@ -113,9 +118,79 @@ def test_the_threshold_comes_from_validation_alone(run: RunFolder, monkeypatch: 
     for split in ("test", "train"):
         for file in run.predictions(split).parent.glob(f"{split}*"):
             shutil.rmtree(file) if file.is_dir() else file.unlink()
-    monkeypatch.setenv("CVLAB_CACHE_DIR", str(run.path / "cache"))
+    at_threshold(run, "dice", injected=False)
     evaluate(run, request(), split="test", folder=None)
     assert read_json(run.operating_point)["threshold"] == point["threshold"]
+
+
+def at_threshold(run: RunFolder, threshold: str, *, injected: bool = True) -> None:
+    """Changes the threshold in the configuration of a finished run, and leaves dropout injection out if wanted."""
+    config = yaml.safe_load(run.config.read_text())
+    config["evaluate"]["threshold"] = yaml.safe_load(threshold)
+    if not injected:
+        config["evaluate"]["dropout_injection"] = None
+    run.config.write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+def tables_of(run: RunFolder) -> dict[str, bytes]:
+    folder = run.predictions("test").parent
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.csv")}
+
+
+@pytest.mark.tensorflow
+def test_a_part_is_not_counted_at_another_threshold_than_the_rest(run: RunFolder, tmp_path: Path) -> None:
+    before = tables_of(run), run.operating_point.read_bytes()
+    at_threshold(run, "0.35")
+    for part in (
+        {"split": "test", "folder": None},
+        {"split": "val", "folder": None},
+        {"split": None, "folder": tmp_path},
+    ):
+        with pytest.raises(RunFolderError) as caught:
+            evaluate(run, request(), **part)
+        assert str(caught.value) == (
+            f"{run.config}: evaluate.threshold is 0.35, but the predictions of this run are counted at that of dice. "
+            f"Count all of them anew first: cvlab evaluate {run.path}"
+        )
+    assert (tables_of(run), run.operating_point.read_bytes()) == before
+
+
+@pytest.mark.tensorflow
+def test_without_predictions_of_validation_a_split_is_counted_at_what_validation_chooses(
+    run: RunFolder, finished: tuple[RunFolder, str]
+) -> None:
+    at_threshold(run, "dice", injected=False)
+    for split in ("val", "test"):
+        run.predictions(split).unlink()
+        shutil.rmtree(run.predictions(split).with_suffix(""))
+    run.operating_point.unlink()
+    evaluate(run, request(), split="test", folder=None)
+    chosen = read_json(finished[0].operating_point)
+    assert chosen["threshold"] != 0.5
+    assert read_json(run.operating_point) == {key: chosen[key] for key in chosen if key != "dropout_injection"}
+    assert tables_of(run) == tables_of(finished[0])
+
+
+@pytest.mark.tensorflow
+def test_a_new_threshold_counts_everything_anew_and_drops_other_data(run: RunFolder) -> None:
+    """Other data can be anywhere: what was counted at the old threshold must not stand beside the rest."""
+    other, said = run.predictions("data-other-0a1b2c"), io.StringIO()
+    shutil.copy(run.predictions("test"), other)
+    write_json(other.with_suffix(".json"), {"data": "/far/away", "notes": []})
+    shutil.copytree(run.predictions("test").with_suffix(""), other.with_suffix(""))
+    at_threshold(run, "0.333", injected=False)
+    evaluate(run, request(said), split=None, folder=None)
+    assert f"cvlab evaluate {run.path} --data /far/away" in " ".join(said.getvalue().split())
+    assert [path.name for path in other.parent.iterdir() if "other" in path.name] == []
+    metrics = read_json(run.metrics)
+    assert {name for name in metrics if "/" not in name} == {"train", "train-augmented", "val", "test"}
+    for split in ("val", "test"):
+        p = read_predictions(run.predictions(split))
+        assert metrics[split]["predicted_pixels"]["value"] == p.counts.predicted.sum()
+        # Between the counts at the thresholds around it.
+        assert (p.grid_tp[:, 6] <= p.counts.tp).all()
+        assert (p.counts.tp <= p.grid_tp[:, 5]).all()
+    write_report(run)
 
 
 @pytest.mark.tensorflow
@@ -170,6 +245,21 @@ def read_empty() -> Any:
 
     table = new_table(["a"], [Path("/x/a.png")], ["a"], {"class": ["no tumour"]})
     return table.with_columns(split=text_column(["val"]))
+
+
+def test_augmented_pictures_are_of_masks_that_show_something_whatever_it_is_called(tmp_path: Path) -> None:
+    from cvlab.data.samples import new_table
+
+    names = [f"a/{number}" for number in range(30)]
+    shown = ["no flow" if number % 10 == 0 else "no no flow" for number in range(30)]
+    table = new_table(names, [Path("/") / name for name in names], names, {"class": shown})
+    none = np.zeros((1, 4, 4, 3), np.uint8)
+    task = build(Config(), Labels.of_masks("no flow"))
+    (tmp_path / "toy.yaml").write_text(CONFIG.replace("ROOT", str(tmp_path)))
+    book = PictureBook(RunFolder(tmp_path), load_experiment(tmp_path / "toy.yaml"), task, False, Console(io.StringIO()))
+    chosen = book._with_structure(DecodedSamples(table, none, np.zeros(30, np.int64)))
+    assert {table.targets["class"][row] for row in chosen} == {"no flow"}
+    assert len(chosen) == 3
 
 
 def test_masks_are_written_and_read_back_under_names_that_stay_apart(tmp_path: Path) -> None:

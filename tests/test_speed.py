@@ -60,4 +60,4 @@ def test_slow_images_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (epoch,) = map(json.loads, run.history.read_text().splitlines())
     assert 0.5 < epoch["waiting"] <= 1
     assert "Input-bound" in run.log.read_text()
-    assert "| speed | Input-bound" in run.report.read_text()
+    assert "\n\nInput-bound: " in run.report.read_text()

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.metrics import f1_score
 
 from cvlab import checkpoint
 from cvlab.config import DropoutInjection, EvaluateConfig
@@ -31,8 +32,9 @@ from cvlab.metrics.uncertainty import gaussian_losses
 from cvlab.metrics.uncertainty_metrics import uncertainty_metrics
 from cvlab.metrics.uncertainty_table import ClassUncertainty, MaskUncertainty, RegressionUncertainty
 from cvlab.run_folder import RunFolder, read_json, write_json
+from cvlab.tasks.segmentation import mask_path
 from cvlab.uncertainty import RATES, InjectedNetwork, Reading, best_rate, chosen_layers, rate_losses, uncertain
-from cvlab.uncertainty_kinds import map_path, read_map
+from cvlab.uncertainty_kinds import read_map
 from tests.config_fixture import changed, problems_of
 from tests.experiment_fixture import write_toy
 from tests.test_experiment import request, run_toy
@@ -202,7 +204,8 @@ def masked(count: int) -> DecodedSamples:
     centres = rng.uniform(4, 12, (count, 2))
     masks = np.stack([(rows - row) ** 2 + (columns - column) ** 2 < 12 for row, column in centres]).astype(np.uint8)
     pixels = (rng.integers(0, 90, (count, 16, 16, 3)) + 160 * masks[..., None]).astype(np.uint8)
-    names = [f"brains/p{number}/slice#flip {number}.tif" for number in range(count)]
+    # With `.png` behind it, the last name would be too long for a file.
+    names = [f"brains/p{number}/slice#flip {number}.tif" for number in range(count - 1)] + [f"brains/{'x' * 250}"]
     table = new_table(names, [Path("/") / name for name in names], names, {}, split=["val"] * count)
     return DecodedSamples(table, pixels, np.arange(count), masks, np.arange(count))
 
@@ -210,14 +213,16 @@ def masked(count: int) -> DecodedSamples:
 def test_masks_become_counts_means_maps_and_a_picture(tmp_path: Path) -> None:
     model, samples, run = unet(), masked(5), RunFolder(tmp_path / "run")
     (tmp_path / "c.yaml").write_text(changed(("batch_size: 40", "batch_size: 3")))
-    experiment = load_experiment(tmp_path / "c.yaml")
-    write_json(run.operating_point, {"threshold": 0.45})
+    experiment = load_experiment(tmp_path / "c.yaml", ["evaluate.threshold=dice"])
+    write_json(run.operating_point, {"threshold": 0.95})
     # What is neither a classification nor a regression has masks.
     task: Any = object()
     settings = DropoutInjection(layers="head", samples=4, rate=0.4)
     step = UncertaintyStep(run, experiment, task, False, Console(io.StringIO()), settings)
     step.evaluate(model, {"val": samples}, lambda: samples)
-    assert {*read_json(run.operating_point)} == {"threshold", "dropout_injection"}
+    point = read_json(run.operating_point)
+    assert {*point} == {"threshold", "dropout_injection"}
+    assert point["threshold"] == 0.95
     table = MaskUncertainty.read(run.uncertainty("val"))
 
     injected, seed = InjectedNetwork.of(model, "head"), (experiment.seed, *b"val")
@@ -226,7 +231,11 @@ def test_masks_become_counts_means_maps_and_a_picture(tmp_path: Path) -> None:
     outputs = np.concatenate(parts, axis=1)[..., 0].astype(float)
     assert samples.masks is not None
     mean, truth = outputs.mean(axis=0), samples.masks == 1
-    tp = ((mean >= 0.45) & truth).sum(axis=(1, 2))
+    # The threshold of the trained network's masks would not fit the means of the passes: they have one of their own.
+    scores = {step / 20: f1_score(truth.ravel(), mean.ravel() >= step / 20) for step in range(1, 20)}
+    threshold = point["dropout_injection"]["threshold"]
+    assert scores[threshold] == max(scores.values()) > scores[0.95]
+    tp = ((mean >= threshold) & truth).sum(axis=(1, 2))
     np.testing.assert_array_equal(table.counts[:, 0], tp)
     np.testing.assert_array_equal(table.counts[:, 0] + table.counts[:, 2], truth.sum(axis=(1, 2)))
     np.testing.assert_array_equal(table.counts.sum(axis=1), [256] * 5)
@@ -237,7 +246,7 @@ def test_masks_become_counts_means_maps_and_a_picture(tmp_path: Path) -> None:
     np.testing.assert_allclose(table.mutual_information, (entropy - of_passes).mean(axis=(1, 2)), atol=1e-9)
     folder = run.uncertainty("val").with_suffix("")
     for name, one in zip(table.sample_id, entropy, strict=True):
-        np.testing.assert_allclose(read_map(map_path(folder, name)), one / np.log(2), atol=0.5 / 255 + 1e-6)
+        np.testing.assert_allclose(read_map(mask_path(folder, name)), one / np.log(2), atol=0.5 / 255 + 1e-6)
     with Image.open(run.uncertain_masks) as picture:
         assert picture.width > 1000
 

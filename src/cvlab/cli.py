@@ -13,6 +13,7 @@ from cvlab import __version__
 
 if TYPE_CHECKING:
     from cvlab.experiment import Request
+    from cvlab.repetitions import Kind
 
 app = typer.Typer(
     name="cvlab",
@@ -49,6 +50,13 @@ def train(
     ] = None,
     sample: Annotated[bool, typer.Option("--sample", help="Use small drawn sample data; takes minutes.")] = False,
     resume: Annotated[Path | None, typer.Option(metavar="RUN_DIR", help="Go on with an interrupted run.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(metavar="N", min=2, help="Train N times on one split: seed, seed + 1, ...")
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(metavar="K", min=2, help="Cross-validation: train K times, each fold the test split once."),
+    ] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where run folders are made, instead of runs/.")] = None,
     verbose: Verbose = False,
 ) -> None:
@@ -60,21 +68,43 @@ def train(
     if resume is not None:
         if run_dir is not None:
             raise typer.BadParameter("--resume goes on in its own run folder; leave out --run-dir")
+        if seeds is not None or folds is not None:
+            raise typer.BadParameter("--resume finds seeds and folds in the folder; leave out --seeds and --folds")
         _resume(resume, words, sample=sample, verbose=verbose)
         return
     _check_config_first(words, "train")
-    from cvlab import experiment
+    config, overrides, parent = Path(words[0]), words[1:], run_dir or Path("runs")
+    if seeds is not None and folds is not None:
+        raise typer.BadParameter("--seeds and --folds exclude each other: cross-validation trains with one seed")
+    if seeds is None and folds is None:
+        from cvlab import experiment
 
-    experiment.train(Path(words[0]), words[1:], _request(verbose), sample=sample, parent=run_dir or Path("runs"))
+        experiment.train(config, overrides, _request(verbose), sample=sample, parent=parent)
+        return
+    from cvlab.repeat import train_repeated
+
+    kind: Kind = "folds" if seeds is None else "seeds"
+    count = seeds or folds or 0
+    train_repeated(config, overrides, _request(verbose), kind=kind, count=count, sample=sample, parent=parent)
 
 
 def _resume(run_dir: Path, words: list[str], *, sample: bool, verbose: bool) -> None:
     if sample or any("=" not in word for word in words):
         raise typer.BadParameter("--resume takes a run folder and, if wanted, more epochs (stages.0.epochs=20)")
-    from cvlab import experiment
+    from cvlab.repetitions import Parent
     from cvlab.run_folder import RunFolder
 
-    experiment.resume(RunFolder.open(run_dir), words, _request(verbose))
+    parent = Parent.open(run_dir)
+    if parent is None:
+        from cvlab import experiment
+
+        experiment.resume(RunFolder.open(run_dir), words, _request(verbose))
+        return
+    if words:
+        raise typer.BadParameter(f"{words[0]}: seeds and folds go on with the settings that they share; leave it out")
+    from cvlab.repeat import resume_repeated
+
+    resume_repeated(parent, _request(verbose))
 
 
 @app.command()
@@ -92,19 +122,83 @@ def evaluate(
         raise typer.BadParameter(f"--split: {_unknown(split, ('train', 'val', 'test'))}")
     if split is not None and data is not None:
         raise typer.BadParameter("--split and --data exclude each other: a folder given by --data is predicted whole")
-    from cvlab import experiment
+    from cvlab.repetitions import Parent
     from cvlab.run_folder import RunFolder
 
-    experiment.evaluate(RunFolder.open(run_dir), _request(verbose), split=split, folder=data)
+    parent = Parent.open(run_dir)
+    if parent is None:
+        from cvlab import experiment
+
+        experiment.evaluate(RunFolder.open(run_dir), _request(verbose), split=split, folder=data)
+        return
+    from cvlab.repeat import evaluate_repeated
+
+    evaluate_repeated(parent, _request(verbose), split=split, folder=data)
 
 
 @app.command()
 def report(run_dir: Annotated[Path, typer.Argument(help="The run folder.")]) -> None:
     """Draw the plots of a run and write its report, from files only."""
+    from cvlab.repetitions import Parent
     from cvlab.report import write_report
+    from cvlab.report_repetitions import write_all_reports
     from cvlab.run_folder import RunFolder
 
-    typer.echo(f"Report: {write_report(RunFolder.open(run_dir))}")
+    parent = Parent.open(run_dir)
+    if parent is None:
+        folder = RunFolder.open(run_dir)
+        write_report(folder)
+    else:
+        folder = parent.folder
+        write_all_reports(parent)
+    typer.echo(f"Report: {folder.report_page} (as Markdown: {folder.report.name})")
+
+
+@app.command()
+def compare(
+    run_dirs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN_DIR ...", help="Run folders, or folders that hold some, such as runs/."),
+    ],
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write there, not into comparisons/<time>/.")] = None,
+    split: Annotated[
+        str, typer.Option(help="Whose predictions: test, val, or data that evaluate --data added.")
+    ] = "test",
+    by: Annotated[str | None, typer.Option(metavar="METRIC", help="Rank by this metric, such as macro_f1.")] = None,
+    intersect: Annotated[bool, typer.Option("--intersect", help="Compare on the samples that all runs share.")] = False,
+) -> None:
+    """Compare runs: leaderboard, paired tests, curves, what differs in their configurations."""
+    from cvlab import compare
+    from cvlab.console import Console
+
+    compare.compare(compare.Request(run_dirs, out, split, by, intersect), Console())
+
+
+@app.command(hidden=True)
+def part(
+    what: Annotated[str, typer.Argument(help="train or evaluate.")],
+    parent_dir: Annotated[Path, typer.Argument(help="The folder of the repetition.")],
+    name: Annotated[str, typer.Argument(help="The part, for example fold-1.")],
+    split: Annotated[str | None, typer.Option()] = None,
+    data: Annotated[Path | None, typer.Option()] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Do the work of one seed or fold. `cvlab train` and `cvlab evaluate` start this in a process of its own."""
+    from cvlab.errors import Interrupted
+    from cvlab.repeat import evaluate_part, train_part
+    from cvlab.repetitions import Parent
+
+    parent = Parent.open(parent_dir)
+    if parent is None or name not in parent.repetitions.parts or what not in ("train", "evaluate"):
+        raise typer.BadParameter(f"{what} {parent_dir} {name}: there is no such part")
+    try:
+        if what == "train":
+            train_part(parent, name, _request(verbose))
+        else:
+            evaluate_part(parent, name, _request(verbose), split=split, folder=data)
+    except Interrupted as stop:
+        # The process that started this one says how to go on with the whole.
+        raise typer.Exit(stop.exit_code) from stop
 
 
 @app.command(name="list")

@@ -6,7 +6,6 @@ extends `ModelConfig`, `DataConfig` or `TaskConfig`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -17,9 +16,11 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
     field_validator,
-    model_validator,
 )
 
+from cvlab.config_evaluate import Bootstrap
+from cvlab.config_expected import ExpectedFigure
+from cvlab.config_split import SplitConfig
 from cvlab.config_training import StageTraining, TrainConfig
 from cvlab.config_values import (
     AbsolutePath,
@@ -28,48 +29,15 @@ from cvlab.config_values import (
     Pixels,
     Positive,
     Preprocessing,
-    RegularExpression,
+    Seed,
     Settings,
-    Share,
     Threshold,
     Trainable,
     Transform,
 )
 
 Sampling = Literal["natural", "oversample", "undersample", "balanced"]
-Rounding = Literal["down", "nearest"]
 Variant = Literal["identity", "flip", "rot90", "rot180", "rot270"]
-
-
-class SplitConfig(Settings):
-    """How a pool of samples becomes train, validation and test.
-
-    Without fractions, what is not split yet is split 0.8, 0.1, 0.1, and what is split is taken as it is.
-
-    Attributes:
-        rounding: How the share of n samples becomes a whole number: down, `int(n * share)`, or the nearest one.
-    """
-
-    train: Share | None = None
-    val: Share | None = None
-    test: Share | None = None
-    group_pattern: RegularExpression | None = None
-    rounding: Rounding = "down"
-
-    @model_validator(mode="after")
-    def _fractions(self) -> SplitConfig:
-        given = {"train": self.train, "val": self.val, "test": self.test}
-        if self.train is None and self.test is None:
-            if self.val is not None and not 0 < self.val < 1:
-                raise ValueError("expected `val` above 0 and below 1")
-            return self
-        total = math.fsum(value or 0.0 for value in given.values())
-        if abs(total - 1) > 1e-9:
-            shown = ", ".join(f"{name}: {value or 0:.12g}" for name, value in given.items())
-            raise ValueError(f"expected fractions that sum to 1, received {{{shown}}}, which sum to {total:.12g}")
-        if not self.train or not self.val:
-            raise ValueError("expected `train` and `val` above 0, since validation chooses the best weights")
-        return self
 
 
 class ComponentConfig(Settings):
@@ -240,20 +208,28 @@ class EvaluateConfig(Settings):
         top_k: How many of the highest scores may hold the truth.
         positive_class: What the binary table tells from the rest; null: the second of two classes, else no table.
         threshold: From which score on a sample is positive: a number, or a rule that chooses it on validation.
+        temperature: Whether a temperature that calibrates the scores is fitted on validation.
         dropout_injection: How the uncertainty of each prediction is found; null: it is not.
+        bootstrap: How the intervals of the metrics are computed.
     """
 
     top_k: Count = 3
     positive_class: str | None = None
     threshold: Threshold = 0.5
+    temperature: bool = False
     dropout_injection: DropoutInjection | None = None
+    bootstrap: Bootstrap = Bootstrap()
 
 
 class Experiment(Settings):
-    """One experiment: one YAML file, resolved."""
+    """One experiment: one YAML file, resolved.
+
+    Attributes:
+        expected: Published figures, which the report sets beside the run's own.
+    """
 
     name: FileName
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    seed: Seed = 42
     task: TaskConfig
     data: DataConfig
     augment: list[Transform] = Field(default=[])
@@ -261,5 +237,6 @@ class Experiment(Settings):
     train: TrainConfig = TrainConfig()
     stages: Annotated[list[StageConfig], Field(min_length=1)]
     evaluate: EvaluateConfig = EvaluateConfig()
+    expected: list[ExpectedFigure] = Field(default=[])
 
     _one_remedy = field_validator("data")(_balanced_once)

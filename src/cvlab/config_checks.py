@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 from cvlab import registry
-from cvlab.config import ComponentConfig, DataConfig, ModelConfig
+from cvlab.config import ComponentConfig, DataConfig, EvaluateConfig, ModelConfig
+from cvlab.config_expected import metric_problem, prediction_tables
 from cvlab.config_messages import Problems, one_of
 from cvlab.config_values import MAX_IMAGE_SIDE
 from cvlab.problems import Key, shown
 
 Size = tuple[int, int]
+TOP_K = EvaluateConfig().top_k
 
 
 def check_augmentations(value: Mapping[str, Any], problems: Problems) -> None:
@@ -48,6 +50,7 @@ def check_together(value: Mapping[str, Any], model: type[ComponentConfig] | None
     _check_tasks(value, model, problems)
     _check_warmups(value, problems)
     _check_monitors(value, problems)
+    _check_expected(value, problems)
 
 
 def _check_stage_names(value: Mapping[str, Any], problems: Problems) -> None:
@@ -129,6 +132,25 @@ def _check_monitors(value: Mapping[str, Any], problems: Problems) -> None:
             own: Key = ("stages", i, "monitor")
             of_stage = problems.given(own) or len({*tasks.values()}) > 1
             problems.add(own if of_stage else ("train", "monitor"), one_of(monitors, received))
+
+
+def _check_expected(value: Mapping[str, Any], problems: Problems) -> None:
+    """Each published figure must be one that the run reports, too."""
+    stages = [(stage.get("name"), stage.get("task")) for _, stage in _stages(value)]
+    named = [
+        (name, task["name"])
+        for name, task in stages
+        if isinstance(name, str) and isinstance(task, dict) and _settings_class(task, registry.TASKS)
+    ]
+    figures, evaluate = value.get("expected"), value.get("evaluate")
+    if not named or len(named) < len(stages) or not isinstance(figures, list):
+        return
+    evaluate = evaluate if isinstance(evaluate, dict) else {}
+    settings = {"top_k": evaluate.get("top_k", TOP_K), "temperature": evaluate.get("temperature") is True}
+    for i, figure in enumerate(figures):
+        metric = figure.get("metric") if isinstance(figure, dict) else None
+        if isinstance(metric, str) and (problem := metric_problem(metric, prediction_tables(named), **settings)):
+            problems.add(("expected", i, "metric"), problem)
 
 
 def _settings_class(section: Any, table: dict[str, str]) -> Any:

@@ -130,3 +130,4 @@ class TrainConfig(StageTraining):
     deterministic: bool = True
     cache_features: bool = True
     save_every_minutes: Positive | None = None
+    save_every_steps: Count | None = None

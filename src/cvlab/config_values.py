@@ -50,6 +50,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 # More of anything would overflow somewhere.
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 MAX_IMAGE_SIDE = 4096
 Pixels = Annotated[int, Field(ge=1, le=MAX_IMAGE_SIDE)]
 Transform = dict[str, Any]

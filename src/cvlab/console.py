@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -19,9 +19,14 @@ PLAIN_PROGRESS_SECONDS = 10.0
 
 
 class Console:
-    """Prints for people on a terminal and plain lines elsewhere; keeps a copy in a log once there is one."""
+    """Prints for people on a terminal and plain lines elsewhere; keeps a copy in a log once there is one.
+
+    Attributes:
+        title: What progress is about, such as one of several trainings; empty where there is but one.
+    """
 
     def __init__(self, stream: TextIO | None = None) -> None:
+        self.title = ""
         self.rich = RichConsole(file=stream or sys.stdout, highlight=False, soft_wrap=True)
         self._log: Path | None = None
         self._kept: list[str] = []
@@ -43,22 +48,31 @@ class Console:
 
     def log(self, text: str) -> None:
         """Adds `text` to the log only."""
-        if self._log is None:
-            self._kept.append(text)
-            return
-        with self._log.open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
+        self._kept.append(text)
+        self._write_log()
+
+    def titled(self, label: str) -> str:
+        """Returns what a line of progress begins with."""
+        return f"{self.title}: {label}" if self.title else label
 
     def log_to(self, path: Path) -> None:
         """Logs to `path` from now on, starting with what was printed so far."""
         self._log = path
-        kept, self._kept = self._kept, []
-        for text in kept:
-            self.log(text)
+        self._write_log()
+
+    def _write_log(self) -> None:
+        """Writes what is kept; on a full disk it is kept for later, since no training may die of its log."""
+        if self._log is None or not self._kept:
+            return
+        with suppress(OSError):
+            with self._log.open("a", encoding="utf-8") as file:
+                file.writelines(f"{text}\n" for text in self._kept)
+            self._kept.clear()
 
     @contextmanager
     def track(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
         """Yields `advance(count)`; draws a bar on a terminal, a line now and then elsewhere."""
+        label = self.titled(label)
         if not self.is_terminal:
             yield self._plain_advance(label, total)
             return

@@ -39,6 +39,14 @@ class RunFolderError(CvlabError):
     """A run folder is missing, incomplete or damaged."""
 
 
+class WriteError(RunFolderError, OSError):
+    """A file cannot be written: the disk is full, read-only, or gone. Nothing half-written is left."""
+
+
+class CompareError(CvlabError):
+    """Runs cannot be compared: they answer different questions, or were tested on different samples."""
+
+
 class TrainingError(CvlabError):
     """Training cannot go on (for example, the loss is no longer a number)."""
 

@@ -16,13 +16,13 @@ from cvlab.data.decoded import DecodedSamples, cache_dir, decode_all
 from cvlab.data.fingerprint import content_hashes
 from cvlab.data.pipeline import own_errors
 from cvlab.data.samples import read_samples
-from cvlab.data.source import Labels
 from cvlab.errors import DataError, RunFolderError, counted, listing
 from cvlab.evaluation_pictures import PictureBook
 from cvlab.evaluation_uncertainty import UncertaintyStep, check_injection, without_injection
-from cvlab.initial import build_tasks
+from cvlab.initial import tasks_of
+from cvlab.metrics.operating_point import chosen_values, same_choice
 from cvlab.metrics.uncertainty import INJECTION
-from cvlab.other_data import open_other_data
+from cvlab.other_data import drop_other_data, open_other_data
 from cvlab.run_folder import Json, RunFolder, read_json, write_json, write_text
 from cvlab.tasks.task import Task
 
@@ -45,12 +45,7 @@ class Evaluator:
     @classmethod
     def open(cls, run: RunFolder, experiment: Experiment, console: Console) -> Evaluator:
         """Opens a run with its resolved configuration."""
-        data = read_json(run.data)
-        kinds = ("class_names", "numbers", "masks")
-        labels = [Labels(*(tuple(stage.get(kind, ())) for kind in kinds)) for stage in data.get("stages", ())]
-        if len(labels) != len(experiment.stages):
-            raise RunFolderError(f"{run.data}: is damaged: expected {counted(len(experiment.stages), 'stage')}.")
-        return cls(run, experiment, build_tasks(experiment, labels), bool(data.get("synthetic")), console)
+        return cls(run, experiment, tasks_of(run, experiment), bool(read_json(run.data).get("synthetic")), console)
 
     @property
     def task(self) -> Task:
@@ -62,7 +57,12 @@ class Evaluator:
 
         Args:
             splits: Predict these only; None for all. Metrics come from all predictions that there are.
+
+        Raises:
+            RunFolderError: Only some are to be predicted, and those at another threshold than the rest.
         """
+        if splits is not None:
+            self._check_threshold()
         model = checkpoint.load_model(self._best())
         stage = self.experiment.stages[-1]
         samples = self._samples(stage)
@@ -72,12 +72,13 @@ class Evaluator:
         if missing:
             raise DataError(f"--split: this run has no {missing[0]} split; it has {', '.join(samples.splits)}.")
         wanted = [split for split in samples.splits if splits is None or split in splits]
-        if splits is not None:
-            self._check_threshold()
+        before = self._stored_point()
         if "val" in wanted:
             self.run.operating_point.unlink(missing_ok=True)
             self._predict_validation(model, samples)
         point = self._operating_point(model)
+        if point is not None and self.task.counts_at_threshold and before.get("threshold") != point["threshold"]:
+            drop_other_data(self.run, self.console)
         for split in wanted:
             if split != "val":
                 self._predict_split(model, samples, split, point)
@@ -128,21 +129,25 @@ class Evaluator:
 
     def _check_threshold(self) -> None:
         """Refuses to evaluate a part by another threshold than the one that the other tables are counted at."""
-        if not self.task.counts_at_threshold or not self.run.operating_point.is_file():
-            return
-        before, now = read_json(self.run.operating_point).get("rule"), self.experiment.evaluate.threshold
-        if before != now:
+        before, now = self._stored_point().get("rule"), self.experiment.evaluate.threshold
+        if self.task.counts_at_threshold and before not in (None, now):
             raise RunFolderError(
                 f"{self.run.config}: evaluate.threshold is {now}, but the predictions of this run are counted at that "
                 f"of {before}. Count all of them anew first: cvlab evaluate {self.run.path}"
             )
+
+    def _stored_point(self) -> Json:
+        """What was chosen on validation before; empty where nothing was."""
+        path = self.run.operating_point
+        stored: Json = read_json(path) if path.is_file() else {}
+        return stored
 
     def _best(self) -> Path:
         if self.run.best.is_file():
             return self.run.best
         if self.run.status.is_file() and read_json(self.run.status)["status"] == "done":
             raise RunFolderError(
-                f"{self.run.best}: is missing. To write it again: cvlab train --resume {self.run.path}"
+                f"{self.run.best}: is missing. To write it again: cvlab train --resume {self.run.to_resume}"
             )
         # The weights of a stage with other outputs answer another question.
         found = [
@@ -154,7 +159,7 @@ class Evaluator:
         if not found:
             raise RunFolderError(
                 f"{self.run.path}: there are no weights to evaluate: no epoch of stage "
-                f"'{self.experiment.stages[-1].name}' is over. Go on with: cvlab train --resume {self.run.path}"
+                f"'{self.experiment.stages[-1].name}' is over. Go on with: cvlab train --resume {self.run.to_resume}"
             )
         self.console.warn(f"The training is not finished; these are the weights of {found[-1].name}.")
         return found[-1]
@@ -224,16 +229,16 @@ class Evaluator:
         if not val.is_file():
             self._predict_validation(model, self._samples(self.experiment.stages[-1]))
         point = self.task.operating_point(val, self.experiment.evaluate)
-        stored: Json = read_json(path) if path.is_file() else {}
-        if point is not None and all(stored.get(key) == point.get(key) for key in ("rule", "positive_class")):
+        stored = self._stored_point()
+        if point is not None and same_choice(stored, point):
             return without_injection(stored)
         kept = {key: value for key, value in stored.items() if key == INJECTION}
         if point is None and not kept:
             path.unlink(missing_ok=True)
             return None
         write_json(path, {**(point or {}), **kept})
-        if point is not None:
-            self.console.say(f"Operating point: threshold {point['threshold']:.4g}, kept in {path.name}")
+        for name, value in chosen_values(point).items():
+            self.console.say(f"Operating point: {name} {value}, kept in {path.name}")
         return point
 
     def _uncertainty(
@@ -246,15 +251,20 @@ class Evaluator:
             step.evaluate(model, splits, validation)
 
     def _write_metrics(self, point: Json | None) -> None:
-        """Computes every metric from the predictions tables on disk; the operating point is that of the last stage."""
+        """Computes every metric from the predictions tables on disk; the operating point is that of the last stage.
+
+        Intervals are about images that were not trained on, and about what a stage ended with.
+        """
         folder = self.run.predictions("test").parent
         names = [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("[!.]*.csv")]
         names.sort(key=lambda name: (name not in _ORDER, _ORDER.index(name) if name in _ORDER else 0, name))
         settings = self.experiment.evaluate
-        found = {
-            name: self._task_of(name).metrics(folder / f"{name}.csv", settings, None if "/" in name else point)
-            for name in names
-        }
+        found = {}
+        for name in names:
+            task, judged_by = self._task_of(name), None if "/" in name else point
+            without = name in ("train", "train-augmented") or name.partition("/")[0].endswith("-before")
+            seed = None if without else self.experiment.seed
+            found[name] = task.metrics(folder / f"{name}.csv", settings, judged_by, seed=seed)
         write_json(self.run.metrics, found)
 
     def _task_of(self, predictions: str) -> Task:

@@ -20,9 +20,10 @@ from cvlab.metrics.uncertainty_metrics import uncertainty_metrics
 from cvlab.metrics.uncertainty_table import MaskUncertainty, UncertaintyTable
 from cvlab.plots import image_grid, save_figure
 from cvlab.run_folder import Json, RunFolder, read_json, write_json
+from cvlab.tasks.segmentation import mask_path
 from cvlab.tasks.task import Task
 from cvlab.uncertainty import RATES, Array, InjectedNetwork, best_rate, chosen_layers, rate_losses, uncertain
-from cvlab.uncertainty_kinds import Kind, kind_of, map_path, read_map
+from cvlab.uncertainty_kinds import Kind, kind_of, read_map
 
 if TYPE_CHECKING:
     import keras
@@ -88,7 +89,7 @@ class UncertaintyStep:
             results = self._results(network, samples, split, rate)
             table = self._kind(split).table(samples.table.sample_id, results, chosen)
             table.write(self.run.uncertainty(split))
-            if isinstance(table, MaskUncertainty):
+            if isinstance(table, MaskUncertainty) and self._is_pictured(split):
                 self._draw_maps(model, table, samples, split)
             self._add_metrics(split, table, chosen)
 
@@ -153,7 +154,8 @@ class UncertaintyStep:
         return (self.experiment.seed, *split.encode())
 
     def _kind(self, split: str) -> Kind:
-        return kind_of(self.task, threshold=self._threshold(), maps=self.run.uncertainty(split).with_suffix(""))
+        maps = self.run.uncertainty(split).with_suffix("")
+        return kind_of(self.task, rule=self.experiment.evaluate.threshold, maps=maps)
 
     def _threshold(self) -> float:
         path = self.run.operating_point
@@ -170,13 +172,17 @@ class UncertaintyStep:
         found = read_json(path)["splits"] if path.is_file() else {}
         write_json(path, {"chosen": chosen, "splits": {**found, split: uncertainty_metrics(table)}})
 
+    def _is_pictured(self, split: str) -> bool:
+        """Whether a report, which is about test (or else validation), shows the masks of a split."""
+        return split == "test" or (split == CHOSEN_ON and not self.run.uncertainty("test").is_file())
+
     def _draw_maps(self, model: keras.Model, table: MaskUncertainty, samples: DecodedSamples, split: str) -> None:
         """Draws the most uncertain images: image, true mask, mask as the plain network predicts it, entropy."""
         most = np.argsort(-table.entropy, kind="stable")[:PICTURED]
         part, folder = samples.take(most), self.run.uncertainty(split).with_suffix("")
         images = part.pixels()
         predicted = predicted_masks(model.predict_on_batch(images)[..., 0], self._threshold())
-        heat = np.stack([read_map(map_path(folder, name)) for name in part.table.sample_id])
+        heat = np.stack([read_map(mask_path(folder, name)) for name in part.table.sample_id])
         columns = (images, _as_picture(part.truth() > 0), _as_picture(predicted), overlay(images, heat))
         titles = [("image", "truth", "prediction", f"uncertainty {table.entropy[row]:.3f}") for row in most]
         figure = image_grid(

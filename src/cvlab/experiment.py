@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,11 @@ from cvlab.data.samples import SampleTable, concatenate, samples_csv
 from cvlab.errors import counted
 from cvlab.evaluation import Evaluator
 from cvlab.evaluation_uncertainty import check_injection
+from cvlab.expected import check_expected
 from cvlab.initial import build_tasks, samples_before, starting_networks
 from cvlab.models.network import Network, describe_model, find_weights
 from cvlab.report import write_report
+from cvlab.report_text import number
 from cvlab.resume import check_same_backend, check_same_data, locked, saved_state
 from cvlab.run_folder import RunFolder, read_json, write_json, write_text
 from cvlab.runtime import Machine
@@ -31,11 +33,19 @@ from cvlab.training_state import TrainingState
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks for besides the configuration."""
+    """What the command line asks for besides the configuration.
+
+    Attributes:
+        console: Where the user reads.
+        command: The command as it was typed.
+        verbose: Whether TensorFlow may print its own messages.
+        is_part: Whether the run is one of several, so that what to do next is said elsewhere.
+    """
 
     console: Console
     command: Sequence[str]
     verbose: bool = False
+    is_part: bool = False
 
 
 def train(config: Path, overrides: Sequence[str], request: Request, *, sample: bool, parent: Path) -> RunFolder:
@@ -47,9 +57,19 @@ def train(config: Path, overrides: Sequence[str], request: Request, *, sample: b
     experiment = load_experiment(config, overrides)
     if sample:
         experiment = use_sample_data(experiment, request.console)
+    return train_new(experiment, request, make_folder=lambda: RunFolder.create(parent, experiment.name))
+
+
+def train_new(experiment: Experiment, request: Request, *, make_folder: Callable[[], RunFolder]) -> RunFolder:
+    """Trains an experiment from its beginning, in the folder that is made once nothing speaks against it.
+
+    Raises:
+        CvlabError: Something is wrong with the configuration, the data or the training; the message says what.
+    """
     before = samples_before(experiment)
     sources = load_sources(experiment)
     tasks = build_tasks(experiment, [source.labels for source in sources])
+    check_expected(experiment, [task.outputs for task in tasks])
     machine = _start_machine(experiment, request)
     find_weights(experiment.model, image_size=experiment.data.image_size)
     data = prepare(experiment, sources, request.console, before=before)
@@ -57,7 +77,7 @@ def train(config: Path, overrides: Sequence[str], request: Request, *, sample: b
     experiment = _with_precision(experiment, machine)
     networks, weights = starting_networks(experiment, tasks)
     check_injection(networks[-1].connect(experiment.stages[-1]), experiment)
-    run = RunFolder.create(parent, experiment.name)
+    run = make_folder()
     write_text(run.config, experiment_yaml(experiment))
     training = TrainingRun(run, experiment, data, tasks, machine, request.console)
     with locked(run):
@@ -80,13 +100,13 @@ def resume(run: RunFolder, overrides: Sequence[str], request: Request) -> RunFol
         tasks = build_tasks(experiment, [source.labels for source in sources])
         data = prepare(experiment, sources, console, before=before)
         if run.samples.is_file():
-            check_same_data(run, data)
+            check_same_data(run, [stage.samples.table for stage in data.stages])
         tasks[-1].check_evaluation(experiment.evaluate, data.stages[-1].samples.table)
         machine = _start_machine(experiment, request)
         check_same_backend(run, machine.backend)
         training = TrainingRun(run, experiment, data, tasks, machine, console)
         if training.is_trained(state) and _is_done(run) and run.best.is_file():
-            console.say(f"Nothing to do: this run is finished ({state.ended}).\nReport: {run.report}")
+            console.say(f"Nothing to do: this run is finished ({state.ended}).\nReport: {run.report_page}")
             return run
         stage = experiment.stages[state.stage].name
         console.say(f"Resuming {run.path} after epoch {state.epoch}, step {state.batch} of stage '{stage}'")
@@ -110,7 +130,9 @@ def evaluate(run: RunFolder, request: Request, *, split: str | None, folder: Pat
         else:
             evaluator.evaluate(None if split is None else [split])
     _print_results(run, experiment, request.console)
-    request.console.say(f"Metrics: {run.metrics}\nNext: cvlab report {run.path}")
+    request.console.say(f"Metrics: {run.metrics}")
+    if not request.is_part:
+        request.console.say(f"Next: cvlab report {run.path}")
 
 
 def _start_machine(experiment: Experiment, request: Request) -> Machine:
@@ -153,7 +175,7 @@ def _carry_out(
         training.train_stages(networks, state)
         Evaluator.open(run, experiment, console).evaluate()
         write_report(run)
-    _print_end(run, experiment, console)
+    _print_end(run, experiment, request)
 
 
 def _write_start(training: TrainingRun, before: Sequence[SampleTable], request: Request) -> None:
@@ -193,21 +215,28 @@ def _is_done(run: RunFolder) -> bool:
     return run.status.is_file() and bool(read_json(run.status)["status"] == "done")
 
 
-def _print_end(run: RunFolder, experiment: Experiment, console: Console) -> None:
-    last = len(experiment.stages) - 1
+def _print_end(run: RunFolder, experiment: Experiment, request: Request) -> None:
+    console, last = request.console, len(experiment.stages) - 1
     console.say()
     _print_results(run, experiment, console)
-    console.say(f"Report:      {run.report}\nBest model:  {run.best}\nPredictions: {run.predictions('test').parent}")
-    console.say(f"Next:        open the report, or train on: cvlab train --resume {run.path} stages.{last}.epochs=N")
+    console.say(
+        f"Report:      {run.report_page}\nBest model:  {run.best}\nPredictions: {run.predictions('test').parent}"
+    )
+    if not request.is_part:
+        console.say(
+            f"Next:        open the report, or train on: cvlab train --resume {run.path} stages.{last}.epochs=N"
+        )
 
 
 def _print_results(run: RunFolder, experiment: Experiment, console: Console) -> None:
     task = experiment.stages[-1].task
     for name, values in read_json(run.metrics).items():
         if "/" not in name:
-            shown = [f"{metric} {_shown(values[metric]['value'])}" for metric in task.headline or task.monitors]
+            shown = [f"{metric} {_shown(values[metric])}" for metric in task.headline or task.monitors]
             console.say(f"{name}: {', '.join(shown)} ({counted(values['samples'], 'image')})")
 
 
-def _shown(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"
+def _shown(cell: dict[str, Any]) -> str:
+    if cell["value"] is None:
+        return "undefined"
+    return number({name: value for name, value in cell.items() if name != "no_interval"})

@@ -10,7 +10,7 @@ from cvlab import checkpoint, registry
 from cvlab.config import Experiment
 from cvlab.data.samples import SampleTable, by_stage, read_samples, text_column
 from cvlab.data.source import Labels
-from cvlab.errors import ConfigError, DataError, RunFolderError
+from cvlab.errors import ConfigError, DataError, RunFolderError, counted
 from cvlab.models.network import BACKBONE, Network, build_network, load_pretrained
 from cvlab.models.pretrained_weights import finish_loading
 from cvlab.run_folder import RunFolder, read_json
@@ -43,6 +43,20 @@ def build_tasks(experiment: Experiment, labels: Sequence[Labels]) -> list[Task]:
                 "another run with `model.init_from`."
             )
     return tasks
+
+
+def tasks_of(run: RunFolder, experiment: Experiment) -> list[Task]:
+    """Makes the tasks of a run that there is, from what its `data.json` says of the labels.
+
+    Raises:
+        RunFolderError: The file is missing or damaged.
+    """
+    kinds = ("class_names", "numbers", "masks")
+    stages = read_json(run.data).get("stages", ())
+    labels = [Labels(*(tuple(stage.get(kind, ())) for kind in kinds)) for stage in stages]
+    if len(labels) != len(experiment.stages):
+        raise RunFolderError(f"{run.data}: is damaged: expected {counted(len(experiment.stages), 'stage')}.")
+    return build_tasks(experiment, labels)
 
 
 def starting_networks(

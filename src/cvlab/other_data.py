@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from cvlab.data.samples import SampleTable, by_stage, read_samples, text_column
 from cvlab.data.source import LoadedSource
 from cvlab.errors import DataError, counted, listing
 from cvlab.initial import samples_before
-from cvlab.run_folder import RunFolder
+from cvlab.run_folder import RunFolder, read_json
 from cvlab.tasks.task import Task
 
 
@@ -36,6 +37,23 @@ class OtherData:
     name: str
     samples: DecodedSamples
     notes: list[str]
+
+
+def drop_other_data(run: RunFolder, console: Console) -> None:
+    """Removes what a run says of other data, whose masks were counted at a threshold that is no longer that of the run.
+
+    Their images need not be there any more, so that nothing can be counted anew here.
+    """
+    for table in sorted(run.predictions("test").parent.glob("data-*.csv")):
+        origin = table.with_suffix(".json")
+        where = read_json(origin)["data"] if origin.is_file() else "PATH"
+        console.warn(
+            f"{table.stem} was counted at another threshold, and is removed. To count it anew: cvlab evaluate "
+            f"{run.path} --data {where}"
+        )
+        for file in (table, origin, run.uncertainty(table.stem)):
+            file.unlink(missing_ok=True)
+            shutil.rmtree(file.with_suffix(""), ignore_errors=True)
 
 
 def open_other_data(path: Path, run: RunFolder, experiment: Experiment, task: Task, console: Console) -> OtherData:

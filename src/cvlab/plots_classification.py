@@ -127,7 +127,7 @@ def _with_class_legend(ax: Axes, labels: list[str], styles: list[dict[str, Any]]
 
 
 def confusion_matrix(
-    counts: NDArray[np.int64], class_names: Sequence[str], *, rates: bool, split: str, ax: Axes
+    counts: NDArray[np.int64], class_names: Sequence[str], *, rates: bool, split: str, ax: Axes, title: str = ""
 ) -> Axes:
     """Draws a confusion matrix; colour is always the share of the row, so that rare classes show.
 
@@ -137,11 +137,12 @@ def confusion_matrix(
         rates: Numbers are shares of the row instead of counts. Beyond 20 classes there are none.
         split: Which samples; stands in the title.
         ax: Where to draw.
+        title: What stands in the place of the usual title.
     """
     rows = counts.sum(axis=1, keepdims=True)
     share = np.divide(counts, rows, out=np.full(counts.shape, np.nan), where=rows > 0)
     what = "share of the true class" if rates else "number of samples"
-    prepare(ax, f"Confusion, {what} ({split})", "predicted", "truth")
+    prepare(ax, title or f"Confusion, {what} ({split})", "predicted", "truth")
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)
     ax.set_facecolor("#eeeeee")

@@ -70,7 +70,14 @@ def groups_height(groups: int) -> float:
 
 
 def dice_by_group(
-    dice: Values, group: NDArray[np.object_], nonempty: Flags, volumes: Mapping[str, float], *, split: str, ax: Axes
+    dice: Values,
+    group: NDArray[np.object_],
+    nonempty: Flags,
+    volumes: Mapping[str, float],
+    *,
+    split: str,
+    ax: Axes,
+    named: str = "group",
 ) -> Axes:
     """Draws the Dice of each group's images as a box, and that of its volume; the worst volume stands on top.
 
@@ -84,11 +91,12 @@ def dice_by_group(
         volumes: Dice of the pixels of all images of a group, by group.
         split: Which images; stands in the title.
         ax: Where to draw.
+        named: What a group is called.
     """
     worst = sorted(volumes, key=lambda name: (volumes[name], name))
     names = worst[:MOST_GROUPS]
     more = f": the worst {len(names)} of {len(worst):,}" if len(worst) > len(names) else ""
-    prepare(ax, f"Dice by group ({split}){more}", "Dice", "")
+    prepare(ax, f"Dice by {named} ({split}){more}", "Dice", "")
     members = {name: dice[nonempty & (group == name)] for name in names}
     _boxes({place: members[name] for place, name in enumerate(names) if len(members[name])}, ax)
     marker: dict[str, Any] = {"marker": "D", "markersize": 6, "markeredgecolor": "white", "linestyle": ""}
@@ -155,19 +163,19 @@ def overlay(image: Image, truth: Flags, predicted: Flags) -> Image:
         predicted: (h, w) mask.
     """
     places = (truth & predicted, predicted & ~truth, truth & ~predicted)
-    return _tinted(image, dict(zip(KINDS, places, strict=True)))
+    grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
+    return _tinted(grey, dict(zip(KINDS, places, strict=True)))
 
 
 def truth_overlay(image: Image, truth: Flags) -> Image:
-    """Returns the grey image (h, w, 3) with the mask (h, w) in orange."""
-    return _tinted(image, {TRUTH: truth})
+    """Returns the image (h, w, 3) in its own colours, which augmentation may have changed, with the mask in orange."""
+    return _tinted(image.astype(np.float64), {TRUTH: truth})
 
 
-def _tinted(image: Image, places: Mapping[str, Flags]) -> Image:
-    grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
+def _tinted(image: Values, places: Mapping[str, Flags]) -> Image:
     for colour, mask in places.items():
-        grey[mask] = (1 - COVERAGE) * grey[mask] + COVERAGE * 255 * np.array(to_rgb(colour))
-    return np.round(grey).astype(np.uint8)
+        image[mask] = (1 - COVERAGE) * image[mask] + COVERAGE * 255 * np.array(to_rgb(colour))
+    return np.round(image).astype(np.uint8)
 
 
 def mask_image(mask: Flags) -> Image:

@@ -32,7 +32,7 @@ class EpochProgress:
     @contextmanager
     def epoch(self, number: int, *, first: int, batches: int) -> Iterator[None]:
         """Shows one epoch (counted from 1), of which `first` of `batches` steps are done already."""
-        self._label = f"{self.stage} {number}/{self.epochs}"
+        self._label = self.console.titled(f"{self.stage} {number}/{self.epochs}")
         self._started = self._said = time.monotonic()
         self._first, self._batches = first, batches
         if not self.console.is_terminal:

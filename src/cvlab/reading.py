@@ -26,6 +26,7 @@ CLEAR_GAP = 0.10
 CHANCE_MARGIN = 0.02
 STANDARD_ERRORS = 2.0
 FEW_SAMPLES = 10
+MOST_NAMED = 20
 
 
 def read_curves(history: list[Epoch], metrics: dict[str, Metrics]) -> list[str]:
@@ -35,10 +36,15 @@ def read_curves(history: list[Epoch], metrics: dict[str, Metrics]) -> list[str]:
         history: The lines of metrics.jsonl, in order: one an epoch, stage by stage.
         metrics: `classification_metrics` of the best weights by split; any split may be missing.
     """
+    stages = stage_sentences(history, ("val_loss", "val_accuracy", "loss", "accuracy"))
+    fit = read_fit(metrics)
+    return [*stages, *([fit] if fit else []), *read_cautions(history, metrics)]
+
+
+def read_cautions(history: list[Epoch], metrics: dict[str, Metrics]) -> list[str]:
+    """Returns those of the findings that speak against the numbers, or say how to better them."""
     running = running_at_best(history, "accuracy")
     findings = [
-        *stage_sentences(history, ("val_loss", "val_accuracy", "loss", "accuracy")),
-        _accuracies(metrics),
         _overfitting(metrics),
         _biased_augmentation(metrics),
         _lagging_batchnorm(metrics, running),
@@ -57,7 +63,8 @@ def _noise(share: float, samples: int) -> float:
     return STANDARD_ERRORS * sqrt(share * (1 - share) / samples)
 
 
-def _accuracies(metrics: dict[str, Metrics]) -> str:
+def read_fit(metrics: dict[str, Metrics]) -> str:
+    """Returns the accuracy of the best weights by split, with the gap between training and validation."""
     values = {split: value for split in SPLITS if (value := _value(metrics, split)) is not None}
     shown = ", ".join(f"{SPLITS[split]} {value:.3f}" for split, value in values.items())
     if "train" not in values or "val" not in values:
@@ -146,7 +153,8 @@ def _few_samples(metrics: dict[str, Metrics]) -> str:
     few = {name: count for name, count in supports.items() if count < FEW_SAMPLES}
     if not few:
         return ""
-    listed = ", ".join(f"{name} ({count})" for name, count in few.items())
+    more = f" and {len(few) - MOST_NAMED} more" if len(few) > MOST_NAMED else ""
+    listed = ", ".join(f"{name} ({count})" for name, count in [*few.items()][:MOST_NAMED]) + more
     return (
         f"Too few samples: fewer than {FEW_SAMPLES} {split} samples in {listed}; one sample more or less "
         "changes the numbers of such a class a lot, so do not compare models by them."

@@ -45,11 +45,16 @@ def read_curves(history: list[Epoch], metrics: dict[str, Metrics]) -> list[str]:
         history: The lines of metrics.jsonl, in order: one an epoch, stage by stage.
         metrics: `regression_metrics` of the best weights by split; any split may be missing.
     """
+    fit = read_fit(metrics)
+    return [*stage_sentences(history, SHOWN), *([fit] if fit else []), *read_cautions(history, metrics)]
+
+
+def read_cautions(history: list[Epoch], metrics: dict[str, Metrics]) -> list[str]:
+    """Returns those of the findings that speak against the numbers, or say how to better them."""
     held_out = next((split for split in ("val", "test") if split in metrics), None)
     reported = next((split for split in ("test", "val") if split in metrics), None)
-    findings = [*stage_sentences(history, SHOWN), _errors(metrics)]
     lagging = _lagging_batchnorm(metrics, running_at_best(history, "rmse"))
-    findings += [_overfitting(metrics), _biased_augmentation(metrics), lagging]
+    findings = [_overfitting(metrics), _biased_augmentation(metrics), lagging]
     if held_out is not None:
         # BatchNorm that lags can hide a model that has learned.
         findings.append("" if lagging else _not_better_than_the_mean(metrics, held_out))
@@ -59,7 +64,8 @@ def read_curves(history: list[Epoch], metrics: dict[str, Metrics]) -> list[str]:
     return [finding for finding in findings if finding]
 
 
-def _errors(metrics: dict[str, Metrics]) -> str:
+def read_fit(metrics: dict[str, Metrics]) -> str:
+    """Returns the RMSE of the best weights by split, with the gap between training and validation."""
     values = {split: metrics[split]["rmse"]["value"] for split in SPLITS if split in metrics}
     if not values:
         return ""

@@ -31,30 +31,45 @@ FEW_GROUPS = 10
 SHOWN = ("val_loss", "val_dice", "val_iou", "val_accuracy", "loss")
 
 
-def read_curves(history: list[Epoch], metrics: Mapping[str, Metrics], *, structure: str) -> list[str]:
+def read_curves(
+    history: list[Epoch], metrics: Mapping[str, Metrics], *, structure: str, group: str = "group"
+) -> list[str]:
     """Returns findings in plain language: what each stage did, then what the best weights show.
 
     Args:
         history: The lines of metrics.jsonl, in order: one an epoch, stage by stage.
         metrics: `segmentation_metrics` of the best weights by split; any split may be missing.
         structure: What the masks show, such as `tumour`.
+        group: What one of the groups is called, such as `patient`.
     """
     reported = next((split for split in ("test", "val") if split in metrics), None)
-    held_out = next((split for split in ("val", "test") if split in metrics), None)
     findings = stage_sentences(history, SHOWN)
     if reported is not None:
         values = metrics[reported]
         findings += [
-            _which_mean(values, reported, structure),
+            _which_mean(values, reported, structure, group),
             _accuracy(values, reported),
             _detection(values, reported, structure),
         ]
-    findings += [_splits(metrics), _overfitting(metrics), _biased_augmentation(metrics)]
+    fit = read_fit(metrics)
+    return [*findings, *([fit] if fit else []), *read_cautions(metrics, structure=structure, group=group)]
+
+
+def read_cautions(metrics: Mapping[str, Metrics], *, structure: str, group: str = "group") -> list[str]:
+    """Returns those of the findings that speak against the numbers, or say how to better them."""
+    reported = next((split for split in ("test", "val") if split in metrics), None)
+    held_out = next((split for split in ("val", "test") if split in metrics), None)
+    findings = [_overfitting(metrics, group), _biased_augmentation(metrics)]
     if held_out is not None:
         findings.append(_not_better_than_nothing(metrics[held_out], held_out, structure))
     if reported is not None:
-        findings += [_known_groups(metrics, reported), _few_groups(metrics[reported], reported)]
+        findings += [_known_groups(metrics, reported, group), _few_groups(metrics[reported], reported, group)]
     return [finding for finding in findings if finding]
+
+
+def has_volumes(metrics: Metrics) -> bool:
+    """Whether any group has several images: a mean over groups is that over images under another name else."""
+    return len(metrics["by_group"]) < int(metrics["samples"])
 
 
 def _value(metrics: Metrics, name: str) -> Any:
@@ -66,7 +81,7 @@ def _shown(metrics: Metrics, name: str) -> str:
     return "undefined" if value is None else decimals(value)
 
 
-def _which_mean(m: Metrics, split: str, structure: str) -> str:
+def _which_mean(m: Metrics, split: str, structure: str, group: str) -> str:
     images, shown, groups = (_value(m, name) for name in ("images", "nonempty_images", "groups"))
     empty = images - shown
     right = _value(m, "hd95_both_empty")
@@ -76,11 +91,14 @@ def _which_mean(m: Metrics, split: str, structure: str) -> str:
             f" counts {right:,} of the {counted(empty, 'image')} without {structure} as 1 and "
             f"{empty - right:,} as 0 (predicting nothing at all would reach {_shown(m['predict_nothing'], 'dice_all')})"
         )
+    volumes = (
+        f"; by {group}, each of {counted(groups, group)} as one volume, mean {_shown(m, 'dice_group_mean')} and median "
+        f"{_shown(m, 'dice_group_median')}"
+    )
     return (
         f"Which mean is which ({SPLITS[split]}): {over_all}; over the {counted(shown, 'image')} with {structure} it is "
-        f"{_shown(m, 'dice_nonempty')}; pooled over all pixels {_shown(m, 'dice_pooled')}; by group, each of "
-        f"{counted(groups, 'group')} as one volume, mean {_shown(m, 'dice_group_mean')} and median "
-        f"{_shown(m, 'dice_group_median')}. Only values of one kind can be compared."
+        f"{_shown(m, 'dice_nonempty')}; pooled over all pixels {_shown(m, 'dice_pooled')}"
+        f"{volumes if has_volumes(m) else ''}. Only values of one kind can be compared."
     )
 
 
@@ -104,13 +122,14 @@ def _detection(m: Metrics, split: str, structure: str) -> str:
     return f"Detection by image on {SPLITS[split]}: {'; '.join(parts)}."
 
 
-def _splits(metrics: Mapping[str, Metrics]) -> str:
+def read_fit(metrics: Mapping[str, Metrics]) -> str:
+    """Returns the pooled Dice of the best weights by split."""
     known = {split: metrics[split] for split in SPLITS if split in metrics}
     shown = ", ".join(f"{SPLITS[split]} {_shown(values, 'dice_pooled')}" for split, values in known.items())
     return f"Dice of the best weights, pooled over all pixels: {shown}." if len(known) > 1 else ""
 
 
-def _overfitting(metrics: Mapping[str, Metrics]) -> str:
+def _overfitting(metrics: Mapping[str, Metrics], group: str) -> str:
     if "train" not in metrics or "val" not in metrics:
         return ""
     train, val = (_value(metrics[split], "dice_group_mean") for split in ("train", "val"))
@@ -118,9 +137,10 @@ def _overfitting(metrics: Mapping[str, Metrics]) -> str:
     noise = hypot(*(error or 0.0 for error in errors))
     if errors[1] is None or train - val <= max(CLEAR_GAP, STANDARD_ERRORS * noise):
         return ""
+    kind, unit = (f"by {group}", group) if has_volumes(metrics["val"]) else ("over all images", "image")
     return (
-        f"Overfitting: mean Dice by group {decimals(train)} on the training images plain, but {decimals(val)} on "
-        f"validation ({counted(_value(metrics['val'], 'groups'), 'group')}); more data, stronger augmentation or a "
+        f"Overfitting: mean Dice {kind} {decimals(train)} on the training images plain, but {decimals(val)} on "
+        f"validation ({counted(_value(metrics['val'], 'groups'), unit)}); more data, stronger augmentation or a "
         "smaller decoder narrow the gap."
     )
 
@@ -155,7 +175,7 @@ def _not_better_than_nothing(m: Metrics, split: str, structure: str) -> str:
     )
 
 
-def _known_groups(metrics: Mapping[str, Metrics], split: str) -> str:
+def _known_groups(metrics: Mapping[str, Metrics], split: str, group: str) -> str:
     if "train" not in metrics or split == "train":
         return ""
     groups = metrics[split]["by_group"]
@@ -164,18 +184,20 @@ def _known_groups(metrics: Mapping[str, Metrics], split: str) -> str:
         return ""
     images = sum(groups[name]["images"] for name in known)
     return (
-        f"Known groups: {images:,} of {counted(_value(metrics[split], 'images'), split + ' image')} belong to groups "
-        f"whose other images were trained on ({len(known):,} of {counted(len(groups), 'group')}); the values are those "
-        "of known patients and look better than those of new ones would."
+        f"Known {group}s: {images:,} of {counted(_value(metrics[split], 'images'), split + ' image')} belong to "
+        f"{group}s whose other images were trained on ({len(known):,} of {counted(len(groups), group)}); the values "
+        f"are those of known {group}s and look better than those of new ones would."
     )
 
 
-def _few_groups(m: Metrics, split: str) -> str:
+def _few_groups(m: Metrics, split: str, group: str) -> str:
     groups, error = _value(m, "groups"), _value(m, "dice_group_standard_error")
     if groups >= FEW_GROUPS:
         return ""
+    if not has_volumes(m):
+        return f"Too few images: {counted(groups, 'image')} in {SPLITS[split]}, each by itself."
     shown = "" if error is None else f" (mean Dice {_shown(m, 'dice_group_mean')} ± {decimals(error)} standard error)"
     return (
-        f"Too few groups: {counted(groups, 'group')} in {SPLITS[split]}{shown}; images of one group are alike, so that "
-        "one group more or less changes the numbers a lot."
+        f"Too few {group}s: {counted(groups, group)} in {SPLITS[split]}{shown}; images of one {group} are alike, so "
+        f"that one {group} more or less changes the numbers a lot."
     )

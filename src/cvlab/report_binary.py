@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cvlab.document import Block, Paragraph, Table
 from cvlab.errors import RunFolderError, counted
 from cvlab.metrics.binary import Counts, binary_metrics, over_thresholds
 from cvlab.metrics.classification_table import ClassificationPredictions
 from cvlab.metrics.operating_point import OperatingPoint, threshold_text
-from cvlab.metrics.uncertainty import INJECTION
 from cvlab.plots_binary import SIZE, Scored, precision_recall_with_point, roc_with_point
 from cvlab.report_parts import Figure
 from cvlab.report_record import RunRecord
-from cvlab.report_text import code, md, number, table
+from cvlab.report_text import code, md, number
 from cvlab.run_folder import read_json
 
 Cell = dict[str, Any]
@@ -49,12 +49,8 @@ RULES = {
     "sensitivity": "the largest threshold that reaches this sensitivity",
     "specificity": "the smallest threshold that reaches this specificity",
 }
+BINARY = "binary"  # its key in metrics.json
 NO_RESULTS = ("train", "train-augmented")
-GALLERIES = {
-    "confident_right": "Most confident right predictions",
-    "confident_wrong": "Most confident wrong predictions",
-    "near_threshold": "Predictions nearest the threshold",
-}
 
 
 def read_point(record: RunRecord, predictions: Predictions) -> OperatingPoint | None:
@@ -66,10 +62,9 @@ def read_point(record: RunRecord, predictions: Predictions) -> OperatingPoint | 
     path = record.run.operating_point
     if not path.is_file():
         return None
-    value = read_json(path)
-    if isinstance(value, dict) and [*value] == [INJECTION]:
+    point = OperatingPoint.among(read_json(path))
+    if point is None:
         return None
-    point = OperatingPoint.from_json(value)
     for split, p in predictions.items():
         counts = Counts.at(*point.of(p), point.threshold)
         if split == point.split and any(point.values[name]["value"] != count for name, count in vars(counts).items()):
@@ -80,25 +75,55 @@ def read_point(record: RunRecord, predictions: Predictions) -> OperatingPoint | 
     return point
 
 
+def binary_cells(point: OperatingPoint | None, p: ClassificationPredictions) -> dict[str, Mapping[str, Cell]]:
+    """Returns the binary table of some predictions under its key in metrics.json; nothing without a point."""
+    return {} if point is None else {BINARY: _scored(p, point).cells}
+
+
 def binary_sections(
-    record: RunRecord, point: OperatingPoint | None, predictions: Predictions, shown: str
-) -> dict[str, list[str]]:
-    """Returns the sections on the operating point; `shown` is the split that the report is about."""
+    record: RunRecord,
+    point: OperatingPoint | None,
+    predictions: Predictions,
+    metrics: Mapping[str, Mapping[str, Any]],
+    shown: str,
+) -> dict[str, list[Block]]:
+    """Returns the sections on the operating point.
+
+    Args:
+        record: The run.
+        point: Its operating point.
+        predictions: The tables by split.
+        metrics: Their metrics by split, with what `binary_cells` gives.
+        shown: The split that the report is about.
+    """
     if point is None:
         missing = len(predictions[shown].class_names) == 2
         hint = f"There is no operating point yet; {code(f'cvlab evaluate {record.run.path}')} chooses it on validation."
-        return {"At the operating point": [hint] if missing else []}
-    scored = {split: _scored(p, point) for split, p in predictions.items() if split not in NO_RESULTS}
-    rows = [[label, *(_number(one.cells[name]) for one in scored.values())] for name, label in LABELS.items()]
+        return {"At the operating point": [Paragraph(hint)] if missing else []}
+    cells = {split: metrics[split][BINARY] for split in predictions if split not in NO_RESULTS}
+    rows = [[label, *(_number(of_split[name]) for of_split in cells.values())] for name, label in LABELS.items()]
     names = predictions[shown].class_names
     rest = next(name for name in names if name != point.positive_class) if len(names) == 2 else "another class"
     return {
         "At the operating point": [
-            _sentence(point),
-            _two_by_two(scored[shown].cells, point.positive_class, rest, shown),
-            table(["metric", *map(md, scored)], rows),
+            Paragraph(_sentence(point)),
+            _two_by_two(cells[shown], point.positive_class, rest, shown),
+            Table(["metric", *map(md, cells)], rows),
         ],
-        f"Over thresholds ({shown})": [_thresholds(scored[shown], point.threshold)],
+        f"Over thresholds ({shown})": [_thresholds(_scored(predictions[shown], point), point.threshold)],
+    }
+
+
+def binary_headline(
+    point: OperatingPoint | None, metrics: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, str]]:
+    """Returns what the operating point adds to the summary: label, then the value by split; nothing without one."""
+    if point is None:
+        return {}
+    at = f"{md(point.positive_class)} at threshold {threshold_text(point.threshold)}"
+    return {
+        f"{name} for {at}": {split: _number(found[BINARY][name]) for split, found in metrics.items()}
+        for name in ("sensitivity", "specificity")
     }
 
 
@@ -117,17 +142,17 @@ def _sentence(point: OperatingPoint) -> str:
     )
 
 
-def _two_by_two(cells: Mapping[str, Cell], positive: str, rest: str, split: str) -> str:
+def _two_by_two(cells: Mapping[str, Cell], positive: str, rest: str, split: str) -> Table:
     tp, fp, fn, tn = (cells[name]["value"] for name in ("tp", "fp", "fn", "tn"))
     head = [f"{md(split)}: {counted(tp + fp + fn + tn, 'image')}", f"predicted {md(positive)}", f"predicted {md(rest)}"]
     rows = [
         [f"truth {md(positive)}", f"{tp:,} found (true positives)", f"{fn:,} missed (false negatives)"],
         [f"truth {md(rest)}", f"{fp:,} false alarms (false positives)", f"{tn:,} cleared (true negatives)"],
     ]
-    return table(head, rows, text_columns=3)
+    return Table(head, rows, text_columns=3)
 
 
-def _thresholds(scored: Scored, chosen: float) -> str:
+def _thresholds(scored: Scored, chosen: float) -> Table:
     """The table over thresholds; the chosen one is bold."""
     shown = {step / 20: f"{step / 20:.2f}" for step in range(1, 20)} | {chosen: threshold_text(chosen)}
     rows = []
@@ -135,7 +160,7 @@ def _thresholds(scored: Scored, chosen: float) -> str:
         called = cells["tp"]["value"] + cells["fp"]["value"]
         row = [shown[threshold], *(_short(cells[name]) for name in OVER_THRESHOLDS), f"{called:,}"]
         rows.append([f"**{text}**" for text in row] if threshold == chosen else row)
-    return table(["threshold", *OVER_THRESHOLDS.values(), "predicted positive"], rows)
+    return Table(["threshold", *OVER_THRESHOLDS.values(), "predicted positive"], rows)
 
 
 def _number(cell: Cell) -> str:
@@ -167,12 +192,14 @@ def binary_figures(point: OperatingPoint | None, predictions: Predictions, shown
             "ROC curve with the operating point",
             SIZE,
             lambda ax: roc_with_point(scored, **settings, ax=ax),
+            "ROC curve: sensitivity over the rate of false alarms, with the operating point marked on it.",
         ),
         Figure(
             f"precision_recall{suffix}",
             "precision-recall curve with the operating point",
             SIZE,
             lambda ax: precision_recall_with_point(scored, **settings, ax=ax),
+            "Precision over recall, with the operating point marked on the curve.",
         ),
     ]
 
@@ -180,26 +207,3 @@ def binary_figures(point: OperatingPoint | None, predictions: Predictions, shown
 def _scored(p: ClassificationPredictions, point: OperatingPoint) -> Scored:
     positive, score = point.of(p)
     return Scored(positive, score, binary_metrics(positive, score, threshold=point.threshold))
-
-
-def gallery_section(record: RunRecord) -> list[str]:
-    """Returns the pictures of telling predictions that evaluation drew, and what their heat maps show."""
-    run = record.run
-    found = {name: caption for name, caption in GALLERIES.items() if (run.pictures / f"{name}.png").is_file()}
-    if not found:
-        return []
-    pictures = [f"![{caption}]({run.pictures.name}/{name}.png)" for name, caption in found.items()]
-    return [*_about_heat_maps(record), *pictures]
-
-
-def _about_heat_maps(record: RunRecord) -> list[str]:
-    if not record.run.heat_maps.is_file():
-        return []
-    where = read_json(record.run.heat_maps)
-    rows, columns = where["size"]
-    return [
-        "Beside each image stands its heat map (Grad-CAM, Selvaraju et al. 2017): bright is where the last convolution "
-        f"({code(where['layer'])}, {rows} x {columns} places) saw what raises the {md(where['explains'])} of the "
-        "predicted class, scaled to the strongest place of each image; where no place is bright, nothing raises it. "
-        "A heat map shows where the network looked, not whether it was right to."
-    ]

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from cvlab.data.sampling import class_weights
+from cvlab.document import Block, Paragraph, Table
 from cvlab.report_record import RunRecord
-from cvlab.report_text import md, table
+from cvlab.report_text import md
 from cvlab.run_folder import Json
 
 
-def class_frequencies(record: RunRecord) -> list[str]:
+def class_frequencies(record: RunRecord) -> list[Block]:
     """Returns a table for each stage whose samples have classes; stages that see the same have one together."""
     stages = [stage for stage in record.data.get("stages") or [] if stage.get("draws")]
     described = {str(stage["stage"]): _seen(record, stage) for stage in stages}
-    blocks = []
-    for seen in dict.fromkeys(described.values()):
+    blocks: list[Block] = []
+    found = [*described.values()]
+    for seen in (one for index, one in enumerate(found) if one not in found[:index]):
         names = [md(name) for name, other in described.items() if other == seen]
         whose = "" if len(names) == len(record.stages) else f" of stage {', '.join(names)}"
-        blocks += [f"What an epoch of training{whose} sees of each class:", *seen]
+        blocks += [Paragraph(f"What an epoch of training{whose} sees of each class:"), *seen]
     return blocks
 
 
-def _seen(record: RunRecord, stage: Json) -> tuple[str, str]:
+def _seen(record: RunRecord, stage: Json) -> tuple[Table, Paragraph]:
     """The table of a stage, and a sentence on the settings behind it."""
     name, draws = str(stage["stage"]), stage["draws"]
     task = record.tasks[name]
+    if task.get("name") == "segmentation":
+        # Its losses weigh pixels: those of a batch together, or each by itself.
+        counts = [[md(label), f"{cells['samples']:,}", f"{cells['drawn']:,}"] for label, cells in draws.items()]
+        said = f"Sampling: {md(_sampling(record, name))}. Loss: {md(_loss(task))}, which weighs pixels, not images."
+        return Table(["class", "samples", "drawn"], counts), Paragraph(said)
     weights = _weights(task, {label: cells["samples"] for label, cells in draws.items()})
     parts = {label: cells["drawn"] * weights[label] for label, cells in draws.items()}
     total = sum(parts.values())
@@ -36,7 +43,7 @@ def _seen(record: RunRecord, stage: Json) -> tuple[str, str]:
         f"Sampling: {md(_sampling(record, name))}. Class weights: {given if isinstance(given, str) else 'as given'}. "
         f"Loss: {md(_loss(task))}. The share of the loss is drawn times weight, as if all samples had equal losses."
     )
-    return table(["class", "samples", "drawn", "weight", "share of the loss"], rows), remedies
+    return Table(["class", "samples", "drawn", "weight", "share of the loss"], rows), Paragraph(remedies)
 
 
 def _weights(task: Json, counts: dict[str, int]) -> dict[str, float]:

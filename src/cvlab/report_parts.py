@@ -9,10 +9,11 @@ from typing import NamedTuple, Protocol, TypeVar
 import numpy as np
 from matplotlib.axes import Axes
 
-from cvlab.errors import RunFolderError
+from cvlab.document import Block, Picture, Pictures
+from cvlab.errors import RunFolderError, counted
 from cvlab.plots import learning_curves, new_figure, save_figure
 from cvlab.reading_stages import SPLITS
-from cvlab.report_record import Picture, RunRecord
+from cvlab.report_record import RunRecord
 from cvlab.report_text import md
 from cvlab.run_folder import Json
 
@@ -33,12 +34,21 @@ Read = Callable[[Path], Table]
 
 
 class Figure(NamedTuple):
-    """A figure to draw: the name of its file without ending, what it shows, its size in inches, and its drawing."""
+    """A figure to draw.
+
+    Attributes:
+        stem: The name of its file without ending.
+        caption: What it shows, as Markdown.
+        size: Width and height in inches.
+        draw: Draws it.
+        alt: What is to be seen on it, in plain text, for those who cannot see it.
+    """
 
     stem: str
     caption: str
     size: tuple[float, float]
     draw: Callable[[Axes], Axes]
+    alt: str = ""
 
 
 def read_splits(record: RunRecord, read: Read[Table]) -> dict[str, Table]:
@@ -134,20 +144,27 @@ def _curve(history: Sequence[Json], metric: str, label: str) -> Figure:
         f"{label} by epoch",
         CURVE_SIZE,
         lambda ax: learning_curves(train, val, stages, best, label=label, ax=ax),
+        f"Line chart of {label} over {counted(len(history), 'epoch')}, for training and for validation; the best epoch "
+        "of each stage is marked.",
     )
 
 
 def draw_figures(record: RunRecord, figures: Iterable[Figure], *, split: str | None = None) -> list[Picture]:
     """Draws figures into `plots/`; `split` stands behind what each shows."""
     pictures = []
-    for stem, caption, size, draw in figures:
+    for stem, caption, size, draw, alt in figures:
         figure, ax = new_figure(*size, synthetic=record.synthetic)
         draw(ax)
         save_figure(figure, record.run.figure(stem))
-        pictures.append(Picture(f"plots/{stem}.png", caption if split is None else f"{caption} ({split})"))
+        pictures.append(Picture(f"plots/{stem}.png", caption if split is None else f"{caption} ({split})", alt))
     return pictures
 
 
-def links(pictures: Iterable[Picture]) -> list[str]:
-    """Returns pictures as Markdown."""
-    return [f"![{picture.caption}]({picture.path})" for picture in pictures]
+def draw_named(record: RunRecord, figures: Mapping[str, Figure], *stems: str, split: str) -> list[Block]:
+    """Draws those of `figures` that `stems` name, as far as there are any, as blocks of a section."""
+    return picture_blocks(draw_figures(record, [figures[stem] for stem in stems if stem in figures], split=split))
+
+
+def picture_blocks(pictures: Sequence[Picture]) -> list[Block]:
+    """Returns pictures as a block; none as nothing."""
+    return [Pictures(pictures)] if pictures else []

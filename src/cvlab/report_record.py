@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cvlab.bounded_file import BadJson, parse_json, read_bounded
+from cvlab.document import Block, Picture, Table
 from cvlab.errors import ConfigError, RunFolderError
 from cvlab.run_folder import MAX_JSON_BYTES, Json, RunFolder, read_json
 from cvlab.run_forms import CONFIG, EPOCH, misfit
@@ -70,26 +71,37 @@ def _loss(task: Json) -> str | None:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture of the report: its path relative to the run folder, and what it shows."""
+class TaskSummary:
+    """The results of a task in short, for the top of a report.
 
-    path: str
-    caption: str
+    Attributes:
+        headline: The few metrics that say how good the network is.
+        baseline: What they would be without a network, as Markdown; may be empty.
+        fit: How well the best weights fit each split, a sentence of plain text; may be empty.
+        cautions: Those of the findings that speak against the numbers.
+    """
+
+    headline: Table
+    baseline: str
+    fit: str
+    cautions: list[str]
 
 
 @dataclass(frozen=True)
 class TaskReport:
-    """What a task adds to a report: sections of Markdown blocks by heading, findings, pictures.
+    """What a task adds to a report.
 
     Attributes:
-        sections: Blocks of finished Markdown by heading; an empty list of blocks leaves the heading out.
-        findings: Sentences of plain text.
-        pictures: What was drawn.
+        sections: The results: blocks by heading, in order; a heading without blocks is left out.
+        curves: The learning curves.
+        findings: What the curves and the results say, in sentences of plain text.
+        summary: The results in short.
     """
 
-    sections: dict[str, list[str]]
+    sections: dict[str, list[Block]]
+    curves: list[Picture]
     findings: list[str]
-    pictures: list[Picture]
+    summary: TaskSummary
 
 
 def read_record(run: RunFolder) -> RunRecord:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,10 +18,26 @@ from cvlab.plots_segmentation import (
     dice_over_thresholds,
     groups_height,
 )
+from cvlab.reading_segmentation import has_volumes
 from cvlab.report_parts import Figure
 from cvlab.report_text import md
 
 Metrics = dict[str, Any]
+
+
+class Names(NamedTuple):
+    """What the masks show, such as `tumour`, and what a group is called, such as `patient`."""
+
+    structure: str
+    group: str
+
+    def fill(self, labels: Mapping[str, str]) -> dict[str, str]:
+        """Returns labels with both names in their places, as Markdown."""
+        given = self._asdict()
+        return {
+            key: re.sub(r"\{(structure|group)\}", lambda match: md(given[match[1]]), label)
+            for key, label in labels.items()
+        }
 
 
 def figures_of(
@@ -28,7 +46,7 @@ def figures_of(
     point: MaskThreshold | None,
     *,
     split: str,
-    structure: str,
+    names: Names,
 ) -> list[Figure]:
     """Returns the histogram of Dice, Dice by group and Dice over thresholds.
 
@@ -37,14 +55,14 @@ def figures_of(
         metrics: `segmentation_metrics` by split.
         point: The threshold in use; without one no curves over thresholds are drawn.
         split: What `p` is called.
-        structure: What the masks show.
+        names: How things are called.
     """
-    figures = [_histogram(p, split, structure)]
-    if len(metrics[split]["by_group"]) < len(p.counts):
-        figures.append(_box_plot(p, metrics[split], split))
+    figures = [_histogram(p, split, names.structure)]
+    if has_volumes(metrics[split]):
+        figures.append(_box_plot(p, metrics[split], split, names.group))
     if point is not None:
         compared = {name: metrics[name] for name in dict.fromkeys((split, point.split)) if name in metrics}
-        figures.append(_threshold_curves(compared, point.threshold, structure))
+        figures.append(_threshold_curves(compared, point.threshold, names.structure))
     return figures
 
 
@@ -56,17 +74,19 @@ def _histogram(p: SegmentationPredictions, split: str, structure: str) -> Figure
         caption,
         WIDE,
         lambda ax: dice_histogram(dice, nonempty, structure=structure, split=split, ax=ax),
+        "Histogram: how many images have which Dice.",
     )
 
 
-def _box_plot(p: SegmentationPredictions, metrics: Metrics, split: str) -> Figure:
+def _box_plot(p: SegmentationPredictions, metrics: Metrics, split: str, named: str) -> Figure:
     volumes = {name: values["dice"] for name, values in metrics["by_group"].items()}
     dice, nonempty = p.counts.dice(), p.counts.true > 0
     return Figure(
         "dice_by_group",
-        "Dice by group",
+        f"Dice by {md(named)}",
         (8.6, groups_height(len(volumes))),
-        lambda ax: dice_by_group(dice, p.group, nonempty, volumes, split=split, ax=ax),
+        lambda ax: dice_by_group(dice, p.group, nonempty, volumes, split=split, ax=ax, named=named),
+        f"A row for each {named}: the Dice of its images as a box, and that of all of them as one volume.",
     )
 
 
@@ -80,6 +100,7 @@ def _threshold_curves(metrics: dict[str, Metrics], chosen: float, structure: str
         "Dice over thresholds",
         WIDE,
         lambda ax: dice_over_thresholds(curves, THRESHOLDS, chosen=chosen, structure=structure, ax=ax),
+        "Dice over the threshold that a pixel must reach; the threshold in use is marked.",
     )
 
 

@@ -1,10 +1,9 @@
-"""Markdown from values: escaped text, tables, numbers, blocks."""
+"""Markdown from values: escaped text, code, numbers."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Callable
 from typing import Any
 
 from cvlab.text import printable
@@ -25,40 +24,29 @@ def code(value: object) -> str:
     return f"{ticks}{pad}{text}{pad}{ticks}" if text.strip() else "(empty)"
 
 
-def block(text: str, language: str = "") -> str:
-    """Returns `text` as a code block whose fence is longer than any run of back quotes in it."""
-    fence = "`" * max(3, longest_ticks(text) + 1)
-    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
-
-
 def longest_ticks(text: str) -> int:
     """Returns the length of the longest run of back quotes in `text`."""
     return max((len(run) for run in re.findall("`+", text)), default=0)
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int = 1) -> str:
-    """Returns a table of cells that are Markdown already; the first `text_columns` are text, the others numbers."""
-    rule = [*["---"] * text_columns, *["---:"] * (len(head) - text_columns)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
+def three_decimals(value: float) -> str:
+    """Returns `value` to three decimals, counts whole."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
 
 
-def bullets(items: Iterable[object]) -> str:
-    """Returns a list of escaped texts."""
-    return "\n".join(f"- {md(item)}" for item in items)
+def number(cell: dict[str, Any], shown: Callable[[float], str] = three_decimals) -> str:
+    """Returns the value of a metric's cell with its interval, `0.462 (0.437 to 0.487)`, or why it is undefined.
 
-
-def red(title: str, items: Sequence[str]) -> str:
-    """Returns a red block of HTML with a list: what nobody may overlook."""
-    lines = "\n".join(f"<li>{escape(printable(item))}</li>" for item in items)
-    return f'<p style="color:red"><b>{escape(title)}</b></p>\n<ul style="color:red">\n{lines}\n</ul>'
-
-
-def number(cell: dict[str, Any]) -> str:
-    """Returns the value of a metric's cell to three decimals, counts whole, or why it is undefined."""
+    Args:
+        cell: As it stands in metrics.json; without an interval the value stands alone.
+        shown: How a number is written.
+    """
     value = cell["value"]
     if value is None:
         return f"undefined ({md(cell['reason'])})"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+    if "low" in cell:
+        return f"{shown(value)} ({shown(cell['low'])} to {shown(cell['high'])})"
+    return f"{shown(value)}{' (no interval)' if 'no_interval' in cell else ''}"
 
 
 def change(before: dict[str, Any], after: dict[str, Any]) -> str:

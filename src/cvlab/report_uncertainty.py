@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from cvlab.document import Block, Bullets, Paragraph, Picture, Pictures, Table
 from cvlab.errors import RunFolderError, counted
 from cvlab.metrics.classification import read_predictions as read_classes
 from cvlab.metrics.regression import read_predictions as read_numbers
 from cvlab.metrics.regression import regression_metrics
-from cvlab.metrics.uncertainty import INJECTION, LEVELS, entropy, observed_coverage, risk_coverage
-from cvlab.metrics.uncertainty_metrics import class_risk, mask_risk, score_cells, uncertainty_metrics
-from cvlab.metrics.uncertainty_table import ClassUncertainty, MaskUncertainty, RegressionUncertainty
+from cvlab.metrics.segmentation import read_predictions as read_masks
+from cvlab.metrics.uncertainty import INJECTION, LEVELS, entropy, observed_coverage, risk_coverage, risk_coverage_area
+from cvlab.metrics.uncertainty_metrics import class_risk, dice_cells, mask_risk, score_cells, uncertainty_metrics
+from cvlab.metrics.uncertainty_table import ClassUncertainty, MaskUncertainty, RegressionUncertainty, UncertaintyTable
 from cvlab.plots_regression import file_stem
 from cvlab.plots_uncertainty import (
     SQUARE,
@@ -26,16 +28,18 @@ from cvlab.plots_uncertainty import (
     risk_coverage_curves,
 )
 from cvlab.reading_stages import decimals
-from cvlab.report_parts import Figure, draw_figures, links
+from cvlab.report_parts import Figure, Predictions, Read, draw_figures
 from cvlab.report_record import RunRecord
-from cvlab.report_text import code, md, number, table
+from cvlab.report_text import code, md, number
 from cvlab.run_folder import Json, read_json
 
 Cell = dict[str, Any]
+Plain = TypeVar("Plain", bound=Predictions)
 
 SPLITS = ("val", "test")
 INJECTED, TRAINED = "dropout injected", "as trained"
 CHOSEN = ("layers", "samples", "rule", "injected", "split", "rate")
+FITTED = {"regression": {"scale"}, "segmentation": {"threshold"}}
 MOST_LAYERS = 6
 CLASS_LABELS = {
     "accuracy": "accuracy",
@@ -52,10 +56,16 @@ NUMBER_LABELS = {
     "calibration_error": "calibration error",
     "aurc": "AURC",
 }
-MASK_LABELS = {**CLASS_LABELS, "accuracy": "", "ece": "", "dice": "Dice of the mean mask"}
+MASK_LABELS = {
+    "dice_all": "Dice, mean over all images",
+    "dice_nonempty": "Dice, mean over images with a true mask",
+    "dice_pooled": "Dice, pooled over all pixels",
+    **{name: label for name, label in CLASS_LABELS.items() if name != "accuracy"},
+}
 ABOUT_CLASSES = (
     "Entropy is that of the mean scores, mutual information how much the passes disagree. ECE has 15 bins of the "
-    "highest score. For AURC the samples are kept from the least entropy on, and the risk is the share of wrong ones."
+    "highest score (of two classes: of that of the second). For AURC the samples are kept from the least entropy on, "
+    "and the risk is the share of wrong ones."
 )
 ABOUT_NUMBERS = (
     "RMSE is that of the network as trained, then of the mean of the passes. NLL is 0.5 ln s² + 0.5 (y - m)² / s², the "
@@ -63,12 +73,14 @@ ABOUT_NUMBERS = (
     "0, 0.1, ... 1. For AURC the samples are kept from the least variance on, and the risk is the mean absolute error."
 )
 ABOUT_MASKS = (
-    "NLL, entropy and mutual information are means over the pixels. For AURC the images are kept from the least mean "
-    "entropy on, and the risk is 1 - Dice (two empty masks: 1). The maps of all images lie in `uncertainty/`."
+    "A pixel is predicted where the mean of the passes is at least **{threshold:g}** (`evaluate.threshold`, applied to "
+    "these means). NLL, ECE (15 bins of the probability), entropy and mutual information are over all pixels, "
+    "most of them background. For both AURC the images are kept from the least mean entropy of the passes on, and the "
+    "risk is 1 - Dice of an image: an order that says nothing has 1 - the mean Dice over all images."
 )
 
 
-def uncertainty_section(record: RunRecord) -> list[str]:
+def uncertainty_section(record: RunRecord) -> list[Block]:
     """Draws the figures on uncertainty and returns the section's blocks; none without dropout injection.
 
     Raises:
@@ -79,12 +91,13 @@ def uncertainty_section(record: RunRecord) -> list[str]:
     chosen = _chosen(record)
     paths = _tables(record)
     if chosen is None or (chosen["rate"] is not None and not paths):
-        return [f"There are no uncertainties yet; {code(f'cvlab evaluate {record.run.path}')} finds them."]
+        missing = f"There are no uncertainties yet; {code(f'cvlab evaluate {record.run.path}')} finds them."
+        return [Paragraph(missing)]
     if chosen["rate"] is None:
-        return [f"There are no uncertainties: {md(chosen['reason'])}.", _grid(chosen)]
+        return [Paragraph(f"There are no uncertainties: {md(chosen['reason'])}."), *_grid(chosen)]
     parts = {"classification": _of_classes, "regression": _of_numbers}
     part = parts.get(str(record.task["name"]), _of_masks)
-    return [block for block in (_sentence(chosen), *part(record, paths, chosen), _grid(chosen)) if block]
+    return [Paragraph(_sentence(chosen)), *part(record, paths, chosen), *_grid(chosen)]
 
 
 def _chosen(record: RunRecord) -> Json | None:
@@ -92,8 +105,8 @@ def _chosen(record: RunRecord) -> Json | None:
     stored = read_json(path) if path.is_file() else {}
     chosen: Json | None = stored.get(INJECTION) if isinstance(stored, dict) else None
     needed = {*CHOSEN, "reason" if chosen and chosen.get("rate") is None else "rate"}
-    if record.task.get("name") == "regression" and chosen and chosen.get("rate") is not None:
-        needed.add("scale")
+    if chosen and chosen.get("rate") is not None:
+        needed |= FITTED.get(str(record.task.get("name")), set())
     if chosen is not None and not needed <= {*chosen}:
         raise RunFolderError(
             f"{path}: '{INJECTION}' is damaged: expected {', '.join(sorted(needed))}. "
@@ -105,9 +118,7 @@ def _chosen(record: RunRecord) -> Json | None:
 def _tables(record: RunRecord) -> dict[str, Path]:
     """The tables of uncertainties: validation, test, and other data."""
     found = {path.stem: path for path in sorted(record.run.uncertainty("test").parent.glob("[!.]*.csv"))}
-    return {
-        split: found[split] for split in (*SPLITS, *(name for name in found if name not in SPLITS)) if split in found
-    }
+    return {name: found[name] for name in sorted(found, key=lambda name: (name not in SPLITS, name == "test", name))}
 
 
 def _shown(paths: Mapping[str, Path]) -> str:
@@ -128,38 +139,32 @@ def _sentence(chosen: Json) -> str:
     )
 
 
-def _grid(chosen: Json) -> str:
+def _grid(chosen: Json) -> list[Block]:
     """The negative log-likelihood at each rate that was tried; the chosen one is bold."""
     rows = []
     for tried in chosen.get("nll", []):
-        row = [f"{tried['rate']:g}", _number(tried)]
+        # The rates differ by little: three decimals would make them equal.
+        row = [f"{tried['rate']:g}", number(tried) if tried["value"] is None else f"{tried['value']:#.4g}"]
         rows.append([f"**{text}**" for text in row] if tried["rate"] == chosen["rate"] else row)
-    return table(["rate", f"negative log-likelihood ({md(chosen['split'])})"], rows) if rows else ""
+    return [Table(["rate", f"negative log-likelihood ({md(chosen['split'])})"], rows)] if rows else []
 
 
 def _number(cell: Cell) -> str:
     return number(cell) if cell["value"] is None else decimals(cell["value"])
 
 
-def _notes(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    notes = [
-        f"- {md(where)}, AURC: {md(note)}." for where, cells in metrics.items() if (note := cells["aurc"].get("note"))
-    ]
-    return "\n".join(notes)
+def _notes(metrics: Mapping[str, Mapping[str, Any]]) -> list[Block]:
+    notes = [f"{where}, AURC: {note}." for where, cells in metrics.items() if (note := cells["aurc"].get("note"))]
+    return [Bullets(notes)] if notes else []
 
 
-def _of_classes(record: RunRecord, paths: Mapping[str, Path], chosen: Json) -> list[str]:
+def _of_classes(record: RunRecord, paths: Mapping[str, Path], chosen: Json) -> list[Block]:
     found = {split: ClassUncertainty.read(path) for split, path in paths.items()}
-    plain = {split: read_classes(record.run.predictions(split)) for split in found}
+    plain = _plain(record, found, read_classes)
     columns: dict[str, dict[str, Any]] = {}
     for split, one in found.items():
-        _check_same(record, split, one.sample_id, plain[split].sample_id)
         columns[f"{split}, {TRAINED}"] = score_cells(plain[split].target, plain[split].scores)
         columns[f"{split}, {INJECTED}"] = uncertainty_metrics(one)
-    rows = [
-        [label, *(_number(cells[name]) if name in cells else "" for cells in columns.values())]
-        for name, label in CLASS_LABELS.items()
-    ]
     shown = _shown(paths)
     one, scores = found[shown], plain[shown].scores
     curves = {
@@ -177,17 +182,20 @@ def _of_classes(record: RunRecord, paths: Mapping[str, Path], chosen: Json) -> l
             lambda ax: entropy_of_right_and_wrong(one.entropy, right, classes=count, split=shown, ax=ax),
         ),
     ]
-    blocks = [table(["metric", *map(md, columns)], rows), ABOUT_CLASSES, _notes(columns)]
-    return [*blocks, *links(draw_figures(record, figures, split=md(shown)))]
+    return [
+        Table(["metric", *map(md, columns)], _rows_of(columns, CLASS_LABELS)),
+        Paragraph(ABOUT_CLASSES),
+        *_notes(columns),
+        Pictures(draw_figures(record, figures, split=md(shown))),
+    ]
 
 
-def _of_numbers(record: RunRecord, paths: Mapping[str, Path], chosen: Json) -> list[str]:
+def _of_numbers(record: RunRecord, paths: Mapping[str, Path], chosen: Json) -> list[Block]:
     found = {split: RegressionUncertainty.read(path) for split, path in paths.items()}
+    plain = _plain(record, found, read_numbers)
     rows, noted = [], {}
     for split, one in found.items():
-        plain = read_numbers(record.run.predictions(split))
-        _check_same(record, split, one.sample_id, plain.sample_id)
-        trained = regression_metrics(plain)["per_target"]
+        trained = regression_metrics(plain[split])["per_target"]
         for name, cells in uncertainty_metrics(one)["per_target"].items():
             values = [trained[name]["rmse"], *(cells[metric] for metric in NUMBER_LABELS)]
             rows.append([md(split), md(name), *map(_number, values)])
@@ -196,11 +204,13 @@ def _of_numbers(record: RunRecord, paths: Mapping[str, Path], chosen: Json) -> l
     figures = [
         figure for index in range(len(found[shown].target_names)) for figure in _target(found, shown, index, chosen)
     ]
-    blocks = [
-        table(["images", "target", f"RMSE {TRAINED}", *NUMBER_LABELS.values()], rows, text_columns=2),
-        ABOUT_NUMBERS,
+    return [
+        Table(["images", "target", f"RMSE {TRAINED}", *NUMBER_LABELS.values()], rows, text_columns=2),
+        Paragraph(ABOUT_NUMBERS),
+        Paragraph(_scales(chosen)),
+        *_notes(noted),
+        Pictures(draw_figures(record, figures, split=md(shown))),
     ]
-    return [*blocks, _scales(chosen), _notes(noted), *links(draw_figures(record, figures, split=md(shown)))]
 
 
 def _scales(chosen: Json) -> str:
@@ -244,18 +254,33 @@ def _target(found: Mapping[str, RegressionUncertainty], split: str, index: int, 
     return figures
 
 
-def _of_masks(record: RunRecord, paths: Mapping[str, Path], chosen: Json) -> list[str]:
+def _of_masks(record: RunRecord, paths: Mapping[str, Path], chosen: Json) -> list[Block]:
     found = {split: MaskUncertainty.read(path) for split, path in paths.items()}
-    metrics = {split: uncertainty_metrics(one) for split, one in found.items()}
-    labels = {name: label for name, label in MASK_LABELS.items() if label}
-    rows = [[label, *(_number(cells[name]) for cells in metrics.values())] for name, label in labels.items()]
+    plain = _plain(record, found, read_masks)
+    columns: dict[str, dict[str, Any]] = {}
+    for split, one in found.items():
+        area = risk_coverage_area(1 - plain[split].counts.dice(), one.entropy)
+        columns[f"{split}, {TRAINED}"] = {**dice_cells(plain[split].counts), "aurc": area}
+        columns[f"{split}, {INJECTED}"] = uncertainty_metrics(one)
     shown = _shown(paths)
-    curves = {INJECTED: risk_coverage(mask_risk(found[shown]), found[shown].entropy)}
+    risks = {INJECTED: mask_risk(found[shown]), TRAINED: 1 - plain[shown].counts.dice()}
+    curves = {name: risk_coverage(risk, found[shown].entropy) for name, risk in risks.items()}
     figures = [Figure("risk_coverage", "Risk over coverage", WIDE, _risk_figure(curves, "mean of 1 - Dice", shown))]
-    picture = record.run.uncertain_masks
-    maps = [f"![Most uncertain masks]({picture.parent.name}/{picture.name})"] if picture.is_file() else []
-    blocks = [table(["metric", *map(md, metrics)], rows), ABOUT_MASKS, _notes(metrics)]
-    return [*blocks, *links(draw_figures(record, figures, split=md(shown))), *maps]
+    file = record.run.uncertain_masks
+    maps = [Picture(f"{file.parent.name}/{file.name}", f"Most uncertain masks ({md(shown)})")] if file.is_file() else []
+    return [
+        Table(["metric", *map(md, columns)], _rows_of(columns, MASK_LABELS)),
+        Paragraph(ABOUT_MASKS.format(threshold=chosen["threshold"])),
+        *_notes(columns),
+        Pictures([*draw_figures(record, figures, split=md(shown)), *maps]),
+    ]
+
+
+def _rows_of(columns: Mapping[str, Mapping[str, Cell]], labels: Mapping[str, str]) -> list[list[str]]:
+    return [
+        [label, *(_number(cells[name]) if name in cells else "" for cells in columns.values())]
+        for name, label in labels.items()
+    ]
 
 
 def _risk_figure(
@@ -264,9 +289,13 @@ def _risk_figure(
     return lambda ax: risk_coverage_curves(curves, risk=risk, title=title, split=split, ax=ax)
 
 
-def _check_same(record: RunRecord, split: str, ids: Any, predicted: Any) -> None:
-    if not np.array_equal(ids, predicted):
-        raise RunFolderError(
-            f"{record.run.uncertainty(split)}: holds other samples than {record.run.predictions(split)}. "
-            f"Run `cvlab evaluate {record.run.path}` again."
-        )
+def _plain(record: RunRecord, found: Mapping[str, UncertaintyTable], read: Read[Plain]) -> dict[str, Plain]:
+    """Reads what the network as trained predicted for the same samples."""
+    plain = {split: read(record.run.predictions(split)) for split in found}
+    for split, one in found.items():
+        if not np.array_equal(one.sample_id, plain[split].sample_id):
+            raise RunFolderError(
+                f"{record.run.uncertainty(split)}: holds other samples than {record.run.predictions(split)}. "
+                f"Run `cvlab evaluate {record.run.path}` again."
+            )
+    return plain

@@ -6,13 +6,12 @@ import fcntl
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 from cvlab import checkpoint
 from cvlab.config import Experiment
 from cvlab.config_file import differences, load_experiment
 from cvlab.config_messages import shown
-from cvlab.data.prepare import PreparedData
 from cvlab.data.samples import SampleTable, read_samples
 from cvlab.errors import RunFolderError, listing
 from cvlab.run_folder import RunFolder, read_json
@@ -26,6 +25,19 @@ def locked(run: RunFolder) -> Iterator[None]:
     Raises:
         RunFolderError: Another process uses it, or it cannot be written to.
     """
+    with held(run):
+        for leftover in run.path.rglob(".*.tmp*"):
+            leftover.unlink(missing_ok=True)
+        yield
+
+
+@contextmanager
+def held(run: RunFolder) -> Iterator[IO[str]]:
+    """Holds a folder and yields the file that is locked; what lies in the folder stays as it is.
+
+    Raises:
+        RunFolderError: Another process uses it, or it cannot be written to.
+    """
     try:
         file = run.lock.open("w")
     except OSError as error:
@@ -35,9 +47,7 @@ def locked(run: RunFolder) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RunFolderError(f"{run.path}: another process is using this run folder; wait for it.") from error
-        for leftover in run.path.rglob(".*.tmp*"):
-            leftover.unlink(missing_ok=True)
-        yield
+        yield file
 
 
 def saved_state(run: RunFolder, experiment: Experiment) -> TrainingState:
@@ -85,7 +95,7 @@ def _allowed(difference: tuple[str, Any, Any], state: TrainingState, experiment:
     """
     key, old, new = difference
     # What is computed from the predictions touches no weight.
-    if key == "train.device" or key.startswith("evaluate."):
+    if key == "train.device" or key.startswith(("evaluate.", "expected")):
         return True
     match = re.fullmatch(r"stages\.(\d+)\.epochs", key)
     if match is None or new <= old:
@@ -96,17 +106,20 @@ def _allowed(difference: tuple[str, Any, Any], state: TrainingState, experiment:
     return number >= state.stage and not (begun and cosine)
 
 
-def check_same_data(run: RunFolder, data: PreparedData) -> None:
-    """Compares the data with the run's own table of samples.
+def check_same_data(run: RunFolder, tables: Sequence[SampleTable]) -> None:
+    """Compares the data with the run's own table of samples; what is expanded follows from the images as they are.
+
+    Args:
+        run: The run.
+        tables: The samples of each stage, as they are found now.
 
     Raises:
         RunFolderError: They differ; the message says in what.
     """
-    saved = read_samples(run.samples)
+    saved = read_samples(run.samples).originals()
     lines: list[str] = []
-    for stage in data.stages:
-        table = stage.samples.table
-        lines += _table_differences(saved.take(saved.stage == table.stage[0]), table)
+    for table in tables:
+        lines += _table_differences(saved.take(saved.stage == table.stage[0]), table.originals())
     if lines:
         raise RunFolderError(
             f"{run.path}: cannot go on with other data than the run was started with:\n{listing(lines)}\n"

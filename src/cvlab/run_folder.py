@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cvlab.bounded_file import BadJson, parse_json, read_bounded
-from cvlab.errors import RunFolderError
+from cvlab.errors import RunFolderError, WriteError
 from cvlab.run_forms import misfit
 from cvlab.text import printable
 
@@ -24,20 +26,42 @@ MAX_JSON_BYTES = 500_000_000
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; it takes the place of `path` only when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=f".tmp{path.suffix}")
-    os.close(handle)
-    temporary = Path(name)
+    """Yields a temporary path beside `path`; it takes the place of `path` only when the block ends well.
+
+    Raises:
+        WriteError: The disk is full, or cannot be written to; the file that was there before is untouched.
+    """
+    temporary: Path | None = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=f".tmp{path.suffix}")
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
         sync_folder(path.parent)
+    except WriteError:
+        raise
+    except OSError as error:
+        raise _write_error(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _write_error(path: Path, error: OSError) -> WriteError:
+    """Says what cannot be written, why, and how much room there is."""
+    above = path.parent
+    while not os.path.exists(above):
+        above = above.parent
+    # HDF5 puts the system's reason into a longer text of its own.
+    reason = os.strerror(errno.ENOSPC) if "errno = 28" in str(error) else error.strerror or str(error)
+    free = shutil.disk_usage(above).free / 1e6
+    return WriteError(f"{path}: cannot be written ({reason}); {free:,.1f} MB are free there.")
 
 
 def sync_folder(folder: Path) -> None:
@@ -125,6 +149,10 @@ class RunFolder:
             raise RunFolderError(
                 f"{path}: is not a run folder: expected a `config.yaml` in it, as `cvlab train` writes first."
             )
+        if run.repetitions.is_file():
+            raise RunFolderError(
+                f"{path}: holds several runs (cvlab train --seeds or --folds); name one of them, as `ls {path}` shows."
+            )
         run._check_links()
         return run
 
@@ -141,6 +169,11 @@ class RunFolder:
                     "folder or file in its place."
                 )
 
+    @property
+    def to_resume(self) -> Path:
+        """What `cvlab train --resume` is to be given: this folder, or the one that it is a part of."""
+        return self.path.parent if RunFolder(self.path.parent).repetitions.is_file() else self.path
+
     config = _File("config.yaml")
     environment = _File("environment.json")
     samples = _File("samples.csv")
@@ -154,10 +187,14 @@ class RunFolder:
     log = _File("log.txt")
     lock = _File(".lock")
     report = _File("report.md")
+    report_page = _File("report.html")
     plots = _File("plots")
     pictures = _File("samples")
     heat_maps = _File("samples", "heat_maps.json")
     uncertain_masks = _File("samples", "uncertain_masks.png")
+    repetitions = _File("repetitions.json")
+    summary = _File("summary.json")
+    out_of_fold = _File("out_of_fold.csv")
     uncertainty_metrics = _File("uncertainty", "metrics.json")
     last = _File("checkpoints", "last.keras")
     best = _File("checkpoints", "best.keras")

@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -186,10 +186,17 @@ def describe(machine: Machine, *, seed: int, deterministic: bool, command: list[
         **asdict(machine),
         "seed": seed,
         "deterministic": deterministic,
+        **provenance(PACKAGES if machine.backend == "tensorflow" else (*PACKAGES, machine.backend)),
+    }
+
+
+def provenance(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
+    """Returns what a result came from, besides the machine's device: Python, system, versions and commit."""
+    return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
-        "versions": {name: version(name) for name in (*PACKAGES, *(["jax"] if machine.backend == "jax" else []))},
+        "versions": {name: version(name) for name in packages},
         "git": _git_state(),
     }
 

@@ -120,7 +120,7 @@ class StageTrainer:
         state = self.state
         raise Interrupted(
             f"Stopped in stage '{self.stage.name}' after epoch {state.epoch}, step {state.batch}; the state is saved.\n"
-            f"Go on with: cvlab train --resume {self.run.path}",
+            f"Go on with: cvlab train --resume {self.run.to_resume}",
             exit_code=self.stop.exit_code,
         )
 
@@ -248,13 +248,17 @@ class _Steps(keras.callbacks.Callback):
         trainer.progress.step(done, values)
         if trainer.stop.requested:
             self.model.stop_training = True
-        minutes = trainer.train.save_every_minutes
-        last = done == trainer.parts.training.per_epoch
-        if minutes is not None and not last and time.monotonic() - self.saved > minutes * 60:
+        if done < trainer.parts.training.per_epoch and self._is_due(done):
             _ = self.model  # under JAX, reading it brings the variables up to date
             trainer.save(seconds=time.monotonic() - self.started)
             self.saved = time.monotonic()
         self.ended = time.monotonic()
+
+    def _is_due(self, done: int) -> bool:
+        """Whether to save within the epoch, after `done` of its steps."""
+        minutes, steps = self.trainer.train.save_every_minutes, self.trainer.train.save_every_steps
+        by_time = minutes is not None and time.monotonic() - self.saved > minutes * 60
+        return by_time or (steps is not None and done % steps == 0)
 
     def _measure(self, batch: int) -> None:
         if self.ended is not None:

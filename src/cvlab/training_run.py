@@ -18,7 +18,7 @@ from cvlab.data.decoded import cache_dir
 from cvlab.data.pipeline import Batches
 from cvlab.data.prepare import PreparedData
 from cvlab.data.sampling import Sampler
-from cvlab.errors import CvlabError, Interrupted
+from cvlab.errors import CvlabError, DataError, Interrupted, WriteError
 from cvlab.features import compute_features
 from cvlab.models.network import BACKBONE, Network, parameter_counts
 from cvlab.models.pretrained_weights import NO_WEIGHTS
@@ -96,8 +96,12 @@ class TrainingRun:
             self.console.say("Stopping: finishing the step and saving. Ctrl-C again stops at once.")
 
         def give_up() -> None:
-            self.write_status("interrupted", "stopped at once")
-            self.console.say(f"Stopped at once. Go on from the last save: cvlab train --resume {self.run.path}")
+            self.write_status("interrupted", "Stopped at once.")
+            # Of a part of several, the process that started this one says how to go on.
+            go_on = (
+                "" if self.console.title else f" Go on from the last save: cvlab train --resume {self.run.to_resume}"
+            )
+            self.console.say(f"Stopped at once.{go_on}")
 
         return StopRequest(on_first=say, on_second=give_up)
 
@@ -232,6 +236,15 @@ class TrainingRun:
         except (KeyboardInterrupt, Terminated):
             self.write_status("interrupted", "stopped before or after training")
             raise
+        except (WriteError, DataError) as error:
+            # The disk or the data: what can be put right, so that the same run goes on.
+            self.console.log(str(error))
+            with contextlib.suppress(WriteError):
+                self.write_status("failed", str(error))
+            raise type(error)(
+                f"{error}\nWhat was saved before is whole. When this is put right, go on with: "
+                f"cvlab train --resume {self.run.path}"
+            ) from error
         except BaseException as error:
             reason = str(error) if isinstance(error, CvlabError) else f"{type(error).__name__}: {error}"
             self.console.log(reason)

@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cvlab.data.decoded import DecodedSamples
-from cvlab.metrics.segmentation_counts import predicted_masks
+from cvlab.metrics.segmentation_calibration import mask_gaps
+from cvlab.metrics.segmentation_counts import count_grid, predicted_masks
+from cvlab.metrics.segmentation_table import THRESHOLDS
+from cvlab.metrics.segmentation_threshold import BEST_DICE, best_threshold
 from cvlab.metrics.uncertainty import (
     Moments,
     class_losses,
@@ -30,6 +33,7 @@ from cvlab.metrics.uncertainty_table import (
 from cvlab.run_folder import Json, atomic_path
 from cvlab.tasks.classification import Classification
 from cvlab.tasks.regression import Regression
+from cvlab.tasks.segmentation import mask_path
 from cvlab.tasks.task import Task
 from cvlab.uncertainty import Reading
 
@@ -54,17 +58,17 @@ class Kind(Protocol):
         """The uncertainties of samples; `chosen` is what was chosen on validation."""
 
 
-def kind_of(task: Task, *, threshold: float, maps: Path) -> Kind:
+def kind_of(task: Task, *, rule: Any, maps: Path) -> Kind:
     """Returns what fits the outputs of a task.
 
     Args:
         task: Of classes, of numbers, or else of masks (one sigmoid a pixel).
-        threshold: From which mean probability on a pixel belongs to a mask.
+        rule: `evaluate.threshold`; of masks a number or `dice`.
         maps: The folder for uncertainty maps of masks.
     """
     if isinstance(task, Regression):
         return _Numbers(task)
-    return _Classes(task) if isinstance(task, Classification) else _Masks(threshold, maps)
+    return _Classes(task) if isinstance(task, Classification) else _Masks(rule, maps)
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ class _Classes:
 
 @dataclass(frozen=True)
 class _Masks:
-    threshold: float
+    rule: float | str
     maps: Path
 
     @property
@@ -125,25 +129,31 @@ class _Masks:
         return samples.truth() > 0
 
     def fit(self, results: Results) -> Json:
-        return {}
+        """The threshold of the mean mask. The passes spread the probabilities: that of the plain mask does not fit."""
+        if self.rule != BEST_DICE:
+            return {"threshold": self.rule}
+        tp, fp, true = np.zeros(len(THRESHOLDS), np.int64), np.zeros(len(THRESHOLDS), np.int64), 0
+        for moments, truth in results:
+            found = count_grid(moments.mean[..., 1], truth)
+            tp, fp, true = tp + found[0].sum(axis=0), fp + found[1].sum(axis=0), true + int(truth.sum())
+        return {"threshold": best_threshold(tp, fp, true)}
 
     def table(self, sample_id: Array, results: Results, chosen: Json) -> MaskUncertainty:
-        """Keeps a few numbers of each mask, and writes its map: the predictive entropy, ln 2 as white (8 bits)."""
+        """Keeps a few numbers of each mask, and writes its map: the predictive entropy, ln 2 as white (8 bits).
+
+        A map has the name of the predicted mask.
+        """
         counts, means = [], []
         names = iter(sample_id)
         for moments, truth in results:
-            entropy, information = moments.entropy, moments.mutual_information
-            losses = mask_losses(truth, moments.mean[..., 1])
-            counts.append(_counts(truth, predicted_masks(moments.mean[..., 1], self.threshold)))
-            means.append(np.column_stack([losses, entropy.mean(axis=(1, 2)), information.mean(axis=(1, 2))]))
+            inside, entropy = moments.mean[..., 1], moments.entropy
+            of_pixels = (entropy.mean(axis=(1, 2)), moments.mutual_information.mean(axis=(1, 2)))
+            counts.append(_counts(truth, predicted_masks(inside, chosen["threshold"])))
+            means.append(np.column_stack([mask_losses(truth, inside), *of_pixels, mask_gaps(truth, inside)]))
             for one in entropy:
-                _write_map(map_path(self.maps, next(names)), one)
-        return MaskUncertainty(sample_id, np.concatenate(counts), *np.concatenate(means).T)
-
-
-def map_path(folder: Path, sample_id: str) -> Path:
-    """Returns where the uncertainty map of a sample lies."""
-    return folder / f"{sample_id}.png"
+                _write_map(mask_path(self.maps, next(names)), one)
+        nll, entropies, information, *gaps = np.concatenate(means).T
+        return MaskUncertainty(sample_id, np.concatenate(counts), nll, entropies, information, np.stack(gaps, axis=1))
 
 
 def read_map(path: Path) -> NDArray[np.float32]:

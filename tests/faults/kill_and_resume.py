@@ -1,6 +1,7 @@
 """Kills real trainings at random instants, resumes them, and compares them bit for bit with one that ran through.
 
-Run it with `python -m tests.faults.kill_and_resume --kills 30`.
+Run it with `python -m tests.faults.kill_and_resume --kills 100`. Two runs of your own, of which one was killed and
+resumed, are compared with `python -m tests.faults.kill_and_resume --compare RUN_DIR RUN_DIR`.
 """
 
 from __future__ import annotations
@@ -21,41 +22,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from cvlab.data.synthetic import emotion
-
-CONFIG = """
-name: toy
-seed: 7
-task: {name: classification, class_weights: balanced, loss: {name: cross_entropy, label_smoothing: 0.1}}
-data:
-  name: image_folder
-  root: DATA/train
-  image_size: [32, 32]
-  split: {train: 0.7, val: 0.15, test: 0.15, group_pattern: '(.+)_\\d+$'}
-augment:
-  - {name: Affine, p: 1.0, rotate: [-20, 20], translate_percent: [-0.1, 0.1], border_mode: replicate}
-  - {name: HorizontalFlip, p: 0.5}
-model: {name: vggnet, width: 0.25, dense_units: [16]}
-train:
-  batch_size: 8
-  precision: PRECISION
-  optimizer: {name: adam, global_clipnorm: 5.0}
-  early_stopping: {patience: 3, start_after_steps: 0}
-  reduce_lr: {factor: 0.5, patience: 1, start_after_steps: 0}
-  save_every_minutes: 0.02
-stages:
-  - {name: train, epochs: 4, learning_rate: 0.02, schedule: {name: cosine, warmup_epochs: 0.5}}
-  - {name: tune, epochs: 3, learning_rate: 1e-3, data: {root: DATA/tune}, optimizer: {name: sgd}}
-"""
-
-
-def write_experiment(folder: Path, *, precision: str) -> Path:
-    """Draws two small data sets and writes a configuration with everything that resuming must get right."""
-    for domain, name in enumerate(("train", "tune")):
-        emotion.write(folder / "data" / name, identities=8, images_per_identity=16, image_size=32, domain=domain)
-    config = folder / "toy.yaml"
-    config.write_text(CONFIG.replace("DATA", str(folder / "data")).replace("PRECISION", precision))
-    return config
+from tests.faults.experiments import KINDS, write_experiment
 
 
 def start(*words: str, folder: Path) -> subprocess.Popen[bytes]:
@@ -160,21 +127,29 @@ def without_times(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Kills and compares, for each precision."""
+    """Kills runs of every kind of experiment in turn, and compares each with one that ran through."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=30)
-    parser.add_argument("--each", type=int, default=5, help="kills in one run")
-    parser.add_argument("--precision", default="mixed_bfloat16", help="float32, mixed_float16 or mixed_bfloat16")
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--each", type=int, default=10, help="kills in one run")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--compare", nargs=2, type=Path, metavar="RUN_DIR", help="only compare two finished runs")
     arguments = parser.parse_args()
+    if arguments.compare:
+        found = differences(*arguments.compare)
+        print("\n".join(found) or "bit-identical: weights, optimizer, state, predictions, metrics, history")
+        sys.exit(1 if found else 0)
+    whole: dict[str, Path] = {}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        config = write_experiment(folder, precision=arguments.precision)
-        whole = run_through(config, folder)
-        print(f"uninterrupted run: {len((whole / 'metrics.jsonl').read_text().splitlines())} epochs", flush=True)
-        for seed in range(arguments.kills // arguments.each):
+        for number in range(arguments.kills // arguments.each):
+            kind, folder = arguments.kinds[number % len(arguments.kinds)], Path(name)
+            folder /= kind
+            if kind not in whole:
+                whole[kind] = run_through(write_experiment(folder, kind), folder)
+            seed, config = arguments.seed + number, folder / "toy.yaml"
             killed = run_with_kills(config, folder, kills=arguments.each, seed=seed, number=signal.SIGKILL)
-            found = differences(whole, killed)
-            print(f"run {seed}: {arguments.each} kills, {'; '.join(found) or 'bit-identical'}", flush=True)
+            found = differences(whole[kind], killed)
+            print(f"run {number} ({kind}): {arguments.each} kills, {'; '.join(found) or 'bit-identical'}", flush=True)
             if found:
                 sys.exit(1)
 

@@ -12,6 +12,7 @@ from cvlab.console import Console
 from cvlab.errors import CvlabError
 from cvlab.experiment import Request, evaluate, resume, train
 from cvlab.run_folder import RunFolder, read_json
+from cvlab.training_run import TrainingRun
 from tests.experiment_fixture import write_toy
 from tests.faults.kill_and_resume import differences
 
@@ -120,3 +121,27 @@ def test_another_configuration_is_refused_before_the_first_checkpoint_too(
     (path,) = (tmp_path / "runs").glob("toy/*")
     with pytest.raises(CvlabError, match=r"model\.width: was 0\.25, now 0\.5"):
         resume(RunFolder.open(path), ["model.width=0.5"], request())
+
+
+def test_data_that_vanish_while_training_end_in_one_message_and_the_run_goes_on(
+    whole: tuple[Path, RunFolder, int], tmp_path: Path
+) -> None:
+    data, gone = whole[0].parent / "data", tmp_path / "gone"
+    trained = TrainingRun.train_stages
+
+    def train_stages(*words: Any) -> None:
+        trained(*words)
+        data.rename(gone)
+
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(TrainingRun, "train_stages", train_stages)
+            with pytest.raises(CvlabError) as raised:
+                run_toy(whole[0], tmp_path / "runs")
+    finally:
+        gone.rename(data)
+    (path,) = (tmp_path / "runs").glob("toy/*")
+    assert "No such file or directory" in str(raised.value)
+    assert str(raised.value).endswith(f"go on with: cvlab train --resume {path}")
+    assert read_json(path / "status.json")["status"] == "failed"
+    assert differences(whole[1].path, resume(RunFolder.open(path), [], request()).path) == []

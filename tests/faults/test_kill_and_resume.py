@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.kill_and_resume import differences, run_through, run_with_kills, start, write_experiment
+from tests.faults.experiments import write_experiment
+from tests.faults.kill_and_resume import differences, run_through, run_with_kills, start
 
 pytestmark = pytest.mark.tensorflow
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.tensorflow
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     """Folder, configuration and run folder of an uninterrupted training."""
     folder = tmp_path_factory.mktemp("faults")
-    config = write_experiment(folder, precision="mixed_bfloat16")
+    config = write_experiment(folder)
     return folder, config, run_through(config, folder)
 
 

@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cvlab.config import DataConfig, SplitConfig
+from cvlab.config import DataConfig
+from cvlab.config_split import SplitConfig
 from cvlab.config_values import AbsolutePath
 from cvlab.data.csv_cells import BadRow, is_file
 from cvlab.data.csv_classes import find_classes
@@ -77,6 +78,7 @@ class Config(DataConfig):
                 is_split and (split.train is not None or split.test is not None),
                 "no `split.train` and `split.test` where the table is split already",
             ),
+            (is_split and split.folds is not None, "no `split.folds` where the table is split already"),
             (
                 columns.group is not None and split.group_pattern is not None,
                 "either `columns.group` or `split.group_pattern`, not both",

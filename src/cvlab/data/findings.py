@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
+from cvlab.data.cache import ImageCache
 from cvlab.data.samples import CLASS, SPLITS, SampleTable, text_column
 from cvlab.data.source import LoadedSource
 from cvlab.data.split import ALL
@@ -14,6 +15,7 @@ from cvlab.errors import DataError, counted, listing
 from cvlab.text import printable
 
 FAR_FROM_WANTED = 0.05
+MOST_COVERED = 0.5
 
 
 def strata(table: SampleTable, source: LoadedSource) -> np.ndarray:
@@ -138,4 +140,15 @@ def report_lost(table: SampleTable, lost: Collection[str], warnings: list[str]) 
         warnings.append(
             f"{counted(len(found), 'mask')} show so little that nothing is left of it at this `data.image_size`, and "
             f"count as empty (first: {printable(found[0])})."
+        )
+
+
+def report_inverted(table: SampleTable, masks: ImageCache, warnings: list[str]) -> None:
+    """Warns where most masks cover most of their image: nothing but convention says which value is background."""
+    shares = np.array([np.count_nonzero(mask) / mask.size for mask in masks.images])[masks.rows(table.mask_pixels)]
+    covered = float(np.median(shares))
+    if covered > MOST_COVERED:
+        warnings.append(
+            f"Half of the masks cover {covered:.0%} or more of their image. 0 (black) is the background and the other "
+            f"value the structure: are they inverted (first: {printable(table.mask[0])})?"
         )

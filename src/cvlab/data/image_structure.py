@@ -35,7 +35,7 @@ class _TiffForm(NamedTuple):
     """How a kind of TIFF stores its directories: byte order, types, bytes of an entry, where the first place stands."""
 
     order: str
-    count: str
+    number: str
     place: str
     entry: int
     start: int
@@ -61,8 +61,8 @@ def _tiff_size(data: bytes) -> tuple[int, int]:
     """Reads width and height as stored; Pillow takes longer for it than for small images."""
     form = _TiffForm.of(data)
     (place,) = _numbers(form.order + form.place, data, form.start)
-    (count,) = _numbers(form.order + form.count, data, place)
-    place += struct.calcsize(f"={form.count}")
+    (count,) = _numbers(form.order + form.number, data, place)
+    place += struct.calcsize(f"={form.number}")
     found = {}
     for i in range(min(count, _HEIGHT + 1)):
         tag, kind = _numbers(f"{form.order}HH", data, place + i * form.entry)
@@ -109,8 +109,8 @@ def _check_pages(data: bytes) -> None:
             raise UnreadableImage(
                 f"is a TIFF of more than {MAX_PAGES:,} pages: expected one; save each as its own file"
             )
-        (count,) = _numbers(form.order + form.count, data, place)
-        end = place + struct.calcsize(f"={form.count}") + count * form.entry
+        (count,) = _numbers(form.order + form.number, data, place)
+        end = place + struct.calcsize(f"={form.number}") + count * form.entry
         (place,) = _numbers(form.order + form.place, data, end)
 
 

@@ -87,6 +87,7 @@ def load(config: Config) -> LoadedSource:
         notes=notes,
         stratified=not by_slice,
         patients=dict(zip(ids, patients, strict=True)) if by_slice else {},
+        group_name="group" if by_slice else "patient",
     )
 
 

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from cvlab.config import DataConfig, SplitConfig, StageConfig
+from cvlab.config import DataConfig, StageConfig
+from cvlab.config_split import SplitConfig
 from cvlab.console import Console
 from cvlab.data.cache import ImageCache
 from cvlab.data.checks import check_left, check_readable, noted_in
 from cvlab.data.decoded import cache_dir, mask_hashes, open_images, shown_classes, unreadable
 from cvlab.data.findings import far_from_wanted, strata
 from cvlab.data.fingerprint import content_hashes
+from cvlab.data.folds import split_by_fold, val_share
 from cvlab.data.near_duplicates import FREQUENCIES, Looks, Near, find_near, looks_of
 from cvlab.data.samples import CLASS, MASK, SampleTable, text_column
 from cvlab.data.source import LoadedSource
@@ -98,17 +100,35 @@ def decode_source(
 
 def split_pool(pool: Pool, split: SplitConfig, seed: int, notes: list[str]) -> SampleTable:
     """Splits the samples, or takes a split as it is; cuts validation off the training samples where there is none."""
+    seed = seed if split.seed is None else split.seed
     if pool.table.split[0]:
         return _complete_split(pool, split, seed)
     fractions = _fractions(split)
     strata_of = pool.source.strata if pool.source.stratified else None
-    table = split_samples(pool.table, fractions, strata=strata_of, seed=seed, near=pool.near, rounding=split.rounding)
+    if split.folds is not None and split.fold is not None:
+        table = split_by_fold(
+            pool.table,
+            folds=split.folds,
+            fold=split.fold,
+            val=val_share(split),
+            strata=strata_of,
+            seed=seed,
+            near=pool.near,
+            rounding=split.rounding,
+        )
+    else:
+        table = split_samples(
+            pool.table, fractions, strata=strata_of, seed=seed, near=pool.near, rounding=split.rounding
+        )
     if pool.source.stratified:
         notes += far_from_wanted(table, fractions, pool.source)
     return table
 
 
 def _fractions(split: SplitConfig) -> dict[str, float]:
+    if split.folds is not None:
+        test, val = 1 / split.folds, val_share(split)
+        return {"train": (1 - test) * (1 - val), "val": (1 - test) * val, "test": test}
     if split.train is None and split.test is None:
         if split.val is None:
             return DEFAULT_FRACTIONS
@@ -118,6 +138,12 @@ def _fractions(split: SplitConfig) -> dict[str, float]:
 
 def _complete_split(pool: Pool, split: SplitConfig, seed: int) -> SampleTable:
     table, source = pool.table, pool.source
+    if split.folds is not None:
+        found = ", ".join(dict.fromkeys(table.split))
+        raise DataError(
+            f"data.split.folds: the data are split already ({found}), so that there is nothing to divide into folds; "
+            f"{source.to_merge}."
+        )
     if split.train is not None or split.test is not None:
         raise DataError(
             "data.split: the data are split already (train, val, test), so fractions mean nothing here. Remove "

@@ -19,6 +19,7 @@ from cvlab.data.findings import (
     check_splits,
     report_copies,
     report_groups,
+    report_inverted,
     report_lost,
     report_low_range,
     report_unreadable,
@@ -175,6 +176,7 @@ def _split_and_audit(pool: Pool, config: DataConfig, seed: int, console: Console
     report_low_range(table, pool.cache.flagged, warnings)
     if pool.cache.masks is not None:
         report_lost(table, pool.cache.masks.flagged, warnings)
+        report_inverted(table, pool.cache.masks, warnings)
     facts = read_facts(
         [Path(path) for path in table.path], table.content.tolist(), cache_dir=cache_dir(config), console=console
     )
@@ -209,6 +211,7 @@ def data_json(data: PreparedData, tasks: Sequence[Mapping[str, Any]], *, allow_l
                 **task,
                 "images": len(stage.samples.table.originals()),
                 "groups": len(set(stage.samples.table.group)),
+                "group_name": stage.source.group_name,
                 "unmatched_groups": stage.source.unmatched_groups,
                 "draws": {name: {"samples": n, "drawn": drawn} for name, (n, drawn) in stage.draws.items()},
                 "fingerprint": stage.samples.table.fingerprint(),

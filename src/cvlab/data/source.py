@@ -58,6 +58,7 @@ class LoadedSource:
         places: Where samples stand in a table, by id (`faces.csv:12`), for messages; empty for folders.
         stratified: Whether splits are stratified by class.
         patients: Whom each sample shows, by id, where `unit: slice` does not keep them on one side of a split.
+        group_name: What one of its groups is called, for people.
     """
 
     table: SampleTable
@@ -70,6 +71,7 @@ class LoadedSource:
     places: Mapping[str, str] = field(default_factory=dict)
     stratified: bool = True
     patients: Mapping[str, str] = field(default_factory=dict)
+    group_name: str = "group"
 
     @property
     def strata(self) -> str | None:

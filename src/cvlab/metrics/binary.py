@@ -42,8 +42,8 @@ class Counts:
     tn: int
 
     @classmethod
-    def at(cls, positive: Truth, score: Scores, threshold: float) -> Counts:
-        """Counts n samples, positive when `score` is at least `threshold`."""
+    def at(cls, positive: Truth, score: Scores, threshold: float | Scores) -> Counts:
+        """Counts n samples, positive when `score` is at least `threshold`, or at least their own (n,)."""
         called = score >= threshold
         hits, calls = int((positive & called).sum()), int(called.sum())
         positives = int(positive.sum())
@@ -65,7 +65,7 @@ class Counts:
         return self.tp + self.fp
 
 
-def binary_metrics(positive: Truth, score: Scores, *, threshold: float) -> dict[str, Cell]:
+def binary_metrics(positive: Truth, score: Scores, *, threshold: float | Scores) -> dict[str, Cell]:
     """Computes the binary table of n samples; each entry is a cell as the module describes it.
 
     With tp, fp, fn, tn as `Counts` has them:
@@ -81,7 +81,8 @@ def binary_metrics(positive: Truth, score: Scores, *, threshold: float) -> dict[
     Args:
         positive: (n,) whether the truth is the positive class; n >= 1.
         score: (n,) its score, in 0..1.
-        threshold: The score from which on a sample is predicted positive.
+        threshold: The score from which on a sample is predicted positive; (n,) where several networks with thresholds
+            of their own have judged the samples.
     """
     if not len(positive):
         raise ValueError("Expected at least one sample.")

@@ -20,7 +20,9 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from cvlab.metrics.calibration import calibration_cells
 from cvlab.metrics.classification_table import ClassificationPredictions, predictions_csv, read_predictions
+from cvlab.metrics.uncertainty import class_losses
 from cvlab.text import printable
 
 __all__ = [
@@ -34,7 +36,6 @@ __all__ = [
 
 Cell = dict[str, Any]
 
-SMALLEST_SCORE = 1e-7
 NAMES_IN_A_NOTE = 5
 NO_SAMPLES = "no sample is of this class"
 ONLY_THIS_CLASS = "every sample is of this class"
@@ -51,6 +52,7 @@ def classification_metrics(p: ClassificationPredictions, *, top_k: int = 3) -> d
       where it is defined.
     - cohen_kappa: Cohen 1960. mcc: the multi-class Matthews correlation, Gorodkin 2004.
     - top_<k>_accuracy: how often the truth is among the k highest scores; ties go to the first class.
+    - brier, ece, ece_equal_mass and the parts of brier: see `calibration`.
 
     Returns:
         The cells by name, then `per_class` (cells by class name), `confusion_matrix` (rows are the truth,
@@ -63,6 +65,7 @@ def classification_metrics(p: ClassificationPredictions, *, top_k: int = 3) -> d
     return {
         **_overall_cells(p, counts, top_k),
         **_mean_cells(per_class),
+        **calibration_cells(p.target, p.scores),
         "per_class": per_class,
         "confusion_matrix": counts.tolist(),
         "samples": len(p.target),
@@ -71,8 +74,13 @@ def classification_metrics(p: ClassificationPredictions, *, top_k: int = 3) -> d
 
 def mean_cross_entropy(target: NDArray[np.int64], scores: NDArray[np.float64]) -> float:
     """Returns the mean of -ln(score of the true class), natural logarithm; a score below 1e-7 counts as 1e-7."""
-    of_truth = scores[np.arange(len(target)), target]
-    return float(-np.log(np.maximum(of_truth, SMALLEST_SCORE)).mean())
+    return float(class_losses(target, scores).mean())
+
+
+def in_top(p: ClassificationPredictions, top_k: int) -> NDArray[np.bool_]:
+    """Returns whether the truth of each sample is among its `top_k` highest scores; ties go to the first class."""
+    highest = np.argsort(-p.scores, axis=1, kind="stable")[:, :top_k]
+    return np.asarray((highest == p.target[:, None]).any(axis=1))
 
 
 def _value(value: float, note: str = "") -> Cell:
@@ -119,8 +127,7 @@ def _top_accuracy(p: ClassificationPredictions, top_k: int) -> Cell:
     classes = len(p.class_names)
     if top_k >= classes:
         return _undefined(f"the top {top_k} of {classes} classes always hold the truth")
-    highest = np.argsort(-p.scores, axis=1, kind="stable")[:, :top_k]
-    return _value((highest == p.target[:, None]).any(axis=1).mean())
+    return _value(in_top(p, top_k).mean())
 
 
 def _class_cells(p: ClassificationPredictions, counts: NDArray[np.int64], index: int) -> dict[str, Cell]:

@@ -24,6 +24,7 @@ from cvlab.config import EvaluateConfig
 from cvlab.errors import ConfigError, DataError, RunFolderError, counted, did_you_mean
 from cvlab.metrics.binary import Cell, Scores, Truth, binary_metrics
 from cvlab.metrics.classification_table import ClassificationPredictions
+from cvlab.metrics.temperature import TEMPERATURE
 from cvlab.run_folder import Json
 
 DEFAULT_THRESHOLD = EvaluateConfig().threshold
@@ -85,6 +86,17 @@ class OperatingPoint:
                 "and the values of its samples. `cvlab evaluate RUN_DIR` writes the file anew."
             )
         return point
+
+    @classmethod
+    def among(cls, value: Json | None) -> OperatingPoint | None:
+        """Takes the threshold out of what `operating_point.json` holds, which may hold other things alone.
+
+        Raises:
+            RunFolderError: Something in it is missing or impossible.
+        """
+        if isinstance(value, dict) and not {*value} & {field.name for field in fields(cls)}:
+            return None
+        return None if value is None else cls.from_json(value)
 
     def of(self, p: ClassificationPredictions) -> tuple[Truth, Scores]:
         """Returns whether the truth of each sample is the positive class, and the score of that class.
@@ -209,6 +221,21 @@ def threshold_text(threshold: float) -> str:
     """Returns a threshold to three decimals, or as many more as keep it apart from 0 and 1."""
     texts = (f"{threshold:.{digits}f}" for digits in range(3, 20))
     return next((text for text in texts if 0 < float(text) < 1), f"{threshold:g}")
+
+
+def same_choice(stored: Json, point: Json) -> bool:
+    """Returns whether two contents of `operating_point.json` come from the same settings."""
+    same_rule = all(stored.get(key) == point.get(key) for key in ("rule", "positive_class"))
+    return bool(stored) and same_rule and (TEMPERATURE in stored) == (TEMPERATURE in point)
+
+
+def chosen_values(point: Json | None) -> dict[str, str]:
+    """Returns what `operating_point.json` says was chosen on validation, by name, in words."""
+    found = {"threshold": f"{point['threshold']:.4g}"} if point and "threshold" in point else {}
+    if point and TEMPERATURE in point:
+        value, note = (point[TEMPERATURE][key] for key in ("value", "note"))
+        found[TEMPERATURE] = f"undefined ({note})" if value is None else f"{value:.4g}{f' ({note})' * bool(note)}"
+    return found
 
 
 def _shown(rule: Any) -> str:

@@ -208,11 +208,16 @@ def _mean_cell(per_target: Mapping[str, Mapping[str, Cell]], metric: str) -> Cel
     return _undefined(f"{cells[first]['reason']}{where}")
 
 
-def _loss_cell(target: Values, predicted: Values, loss: Mapping[str, Any], ccc: Cell) -> Cell:
-    if loss["name"] == "ccc":
-        return _undefined(ccc["reason"]) if ccc["value"] is None else _value(1 - ccc["value"])
+def losses_of(target: Values, predicted: Values, loss: Mapping[str, Any]) -> Values:
+    """Returns the loss of each value (n, k); `ccc` has none, being about all samples."""
     errors = np.abs(predicted - target)
     if loss["name"] == "huber":
         delta = loss["delta"]
-        return _value(np.where(errors <= delta, 0.5 * errors**2, delta * errors - 0.5 * delta**2).mean())
-    return _value((errors**2 if loss["name"] == "mse" else errors).mean())
+        return np.where(errors <= delta, 0.5 * errors**2, delta * errors - 0.5 * delta**2)
+    return np.asarray(errors**2 if loss["name"] == "mse" else errors)
+
+
+def _loss_cell(target: Values, predicted: Values, loss: Mapping[str, Any], ccc: Cell) -> Cell:
+    if loss["name"] == "ccc":
+        return _undefined(ccc["reason"]) if ccc["value"] is None else _value(1 - ccc["value"])
+    return _value(losses_of(target, predicted, loss).mean())

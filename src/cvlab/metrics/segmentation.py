@@ -32,6 +32,7 @@ __all__ = [
     "SegmentationPredictions",
     "choose",
     "choose_threshold",
+    "counts_metrics",
     "hd95",
     "monitored",
     "predicted_masks",
@@ -77,7 +78,7 @@ def segmentation_metrics(p: SegmentationPredictions) -> dict[str, Any]:
     return {
         **_figures(p.counts, p.group, p.hd95),
         "by_group": _by_group(p),
-        "over_thresholds": {name: _at_threshold(p.at(index)) for index, name in enumerate(THRESHOLD_NAMES)},
+        "over_thresholds": {name: counts_metrics(p.at(index)) for index, name in enumerate(THRESHOLD_NAMES)},
         "predict_nothing": _figures(nothing, p.group, np.full(len(nothing), np.nan)),
         "samples": len(p.counts),
     }
@@ -124,8 +125,8 @@ def _median(values: Values, reason: str = "", *, note: str = "") -> Cell:
     return _value(float(np.median(values)), note) if len(values) else _undefined(reason)
 
 
-def _at_threshold(c: PixelCounts) -> dict[str, Cell]:
-    """The cells that come from the counts of images alone."""
+def counts_metrics(c: PixelCounts) -> dict[str, Cell]:
+    """Returns the cells that come from the counts of images alone: no group, no distance."""
     positive, called = c.true > 0, c.predicted > 0
     pooled = c.pooled()
     tp, true, calls = int(pooled.tp[0]), int(pooled.true[0]), int(pooled.predicted[0])
@@ -152,7 +153,7 @@ def _figures(c: PixelCounts, group: NDArray[np.object_], distances: Values) -> d
     defined = distances[~np.isnan(distances)]
     both_empty = int(((c.true == 0) & (c.predicted == 0)).sum())
     return {
-        **_at_threshold(c),
+        **counts_metrics(c),
         **_of_groups(c.by_group(group)[1]),
         "hd95_mean": _mean(defined, NO_DISTANCE),
         "hd95_median": _median(defined, NO_DISTANCE),

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 
+import numpy as np
+
 from cvlab.errors import DataError, RunFolderError, counted
-from cvlab.metrics.segmentation_table import THRESHOLDS, PixelCounts, SegmentationPredictions
+from cvlab.metrics.segmentation_table import THRESHOLDS, Counts, PixelCounts, SegmentationPredictions
 from cvlab.run_folder import Json
 
 DEFAULT = 0.5
@@ -102,7 +104,18 @@ def choose_threshold(p: SegmentationPredictions, rule: Rule) -> float:
             f"{counted(len(p.counts), 'image')} are empty. Change data.split, or give the threshold as a number "
             "(evaluate.threshold=0.5)."
         )
-    scores = [float(p.at(index).pooled().dice()[0]) for index in range(len(THRESHOLDS))]
+    return best_threshold(p.grid_tp.sum(axis=0), p.grid_fp.sum(axis=0), int(p.counts.true.sum()))
+
+
+def best_threshold(tp: Counts, fp: Counts, true: int) -> float:
+    """Returns the threshold of the largest Dice, as the module describes it.
+
+    Args:
+        tp: (19,) true positives at each of `THRESHOLDS`, summed over all images.
+        fp: (19,) false positives.
+        true: Pixels of the structure in all images.
+    """
+    scores = PixelCounts(tp, fp, true - tp, np.zeros_like(tp)).dice().tolist()
     middle = THRESHOLDS.index(DEFAULT)
     best = max(range(len(THRESHOLDS)), key=lambda index: (scores[index], -abs(index - middle), index))
     return THRESHOLDS[best]

@@ -22,7 +22,6 @@ Indices = NDArray[np.int64]
 INJECTION = "dropout_injection"  # its key in operating_point.json
 SMALLEST_SCORE = 1e-7
 LEVELS = np.arange(11) / 10
-BINS = 15
 NO_PASSES = "Expected at least one pass."
 SAME_UNCERTAINTY = "every sample is as uncertain as any other, so that their order says nothing"
 
@@ -156,19 +155,6 @@ def calibration_error(target: Values, mean: Values, variance: Values) -> Cell:
     if without := int((variance <= 0).sum()):
         return _undefined(f"the variance is 0 for {without:,} of {len(variance):,}")
     return {"value": float(np.abs(LEVELS - observed_coverage(target, mean, variance)).mean())}
-
-
-def expected_calibration_error(target: Indices, scores: Values) -> Cell:
-    """Returns sum[n_b / n |accuracy_b - confidence_b|] over 15 equally wide bins b of the highest score (Guo 2017).
-
-    Args:
-        target: (n,) indices of the true classes.
-        scores: (n, k) that sum to 1; a bin holds its upper edge and not its lower one.
-    """
-    confidence, right = scores.max(axis=1), scores.argmax(axis=1) == target
-    place = np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], confidence, side="left")
-    gaps = np.bincount(place, weights=right - confidence, minlength=BINS)
-    return {"value": float(np.abs(gaps).sum() / len(target))}
 
 
 def risk_coverage(risk: Values, uncertainty: Values) -> tuple[Values, Values]:

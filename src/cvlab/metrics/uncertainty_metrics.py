@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from cvlab.metrics.calibration import expected_calibration_error
+from cvlab.metrics.segmentation import counts_metrics
+from cvlab.metrics.segmentation_calibration import pixel_calibration_error
 from cvlab.metrics.segmentation_table import PixelCounts
 from cvlab.metrics.uncertainty import (
     Cell,
@@ -14,7 +17,6 @@ from cvlab.metrics.uncertainty import (
     calibration_error,
     class_losses,
     entropy,
-    expected_calibration_error,
     gaussian_losses,
     mean_cell,
     risk_coverage_area,
@@ -33,8 +35,9 @@ def uncertainty_metrics(table: UncertaintyTable) -> dict[str, Any]:
     - Of classes: accuracy, nll, ece and aurc of the mean scores (`score_cells`), and the mean mutual_information.
     - Of numbers, `per_target`: rmse and mae of the mean, nll (see `gaussian_losses`), calibration_error, aurc (the
       risk is |error|, the uncertainty the variance) and the mean standard deviation, `deviation`.
-    - Of masks: nll (mean over the pixels), mean entropy and mutual_information, dice (mean over the images; two empty
-      masks have 1), aurc (the risk is 1 - Dice, the uncertainty the mean entropy).
+    - Of masks: nll, ece, mean entropy and mutual_information over the pixels; dice_all, dice_nonempty and dice_pooled
+      of the mean mask, as `segmentation_metrics` has them; aurc (the risk is 1 - Dice of an image, 0 for two empty
+      masks, the uncertainty the mean entropy).
     """
     if isinstance(table, ClassUncertainty):
         cells = score_cells(table.target, table.mean)
@@ -44,10 +47,11 @@ def uncertainty_metrics(table: UncertaintyTable) -> dict[str, Any]:
         per_target = {name: number_cells(*values) for name, *values in columns}
         return {"per_target": per_target, "samples": len(table.sample_id)}
     return {
+        **dice_cells(PixelCounts(*table.counts.T)),
         "nll": _mean(table.nll),
+        "ece": {"value": pixel_calibration_error(table.gaps, int(table.counts.sum()))},
         "entropy": _mean(table.entropy),
         "mutual_information": _mean(table.mutual_information),
-        "dice": _mean(1 - mask_risk(table)),
         "aurc": risk_coverage_area(mask_risk(table), table.entropy),
         "samples": len(table.sample_id),
     }
@@ -81,6 +85,12 @@ def number_cells(target: Values, mean: Values, variance: Values) -> dict[str, Ce
         "aurc": risk_coverage_area(np.abs(errors), variance),
         "deviation": _mean(np.sqrt(variance)),
     }
+
+
+def dice_cells(counts: PixelCounts) -> dict[str, Cell]:
+    """Returns the Dice of masks over all images, over those with a true mask, and pooled over the pixels."""
+    cells = counts_metrics(counts)
+    return {name: cells[name] for name in ("dice_all", "dice_nonempty", "dice_pooled")}
 
 
 def class_risk(target: Indices, scores: Values) -> Values:

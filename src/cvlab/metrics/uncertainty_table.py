@@ -21,6 +21,7 @@ from cvlab.metrics.prediction_rows import (
     read_numbers,
     read_rows,
 )
+from cvlab.metrics.segmentation_calibration import BINS
 from cvlab.run_folder import write_text
 
 Values = NDArray[np.float64]
@@ -29,7 +30,8 @@ Names = NDArray[np.object_]
 
 SAMPLE_ID = "sample_id"
 CLASS_COLUMNS = (SAMPLE_ID, "target", "predicted", "entropy", "mutual_information")
-MASK_COLUMNS = (SAMPLE_ID, "tp", "fp", "fn", "tn", "nll", "entropy", "mutual_information")
+GAP_COLUMNS = tuple(f"gap:{number}" for number in range(1, BINS + 1))
+MASK_COLUMNS = (SAMPLE_ID, "tp", "fp", "fn", "tn", "nll", "entropy", "mutual_information", *GAP_COLUMNS)
 TARGET, MEAN, VARIANCE = "target:", "mean:", "variance:"
 
 
@@ -134,10 +136,11 @@ class MaskUncertainty:
 
     Attributes:
         sample_id: (n,) unique strings.
-        counts: (n, 4) pixels of the mean mask at the threshold: tp, fp, fn, tn.
+        counts: (n, 4) pixels of the mean mask at the threshold that was chosen for it: tp, fp, fn, tn.
         nll: (n,) mean over the pixels of -ln(mean score of the truth).
         entropy: (n,) mean over the pixels of the predictive entropy, in nats.
         mutual_information: (n,) mean over the pixels, in nats.
+        gaps: (n, 15) truth less probability, summed over the pixels of each bin (`segmentation_calibration`).
     """
 
     sample_id: Names
@@ -145,6 +148,7 @@ class MaskUncertainty:
     nll: Values
     entropy: Values
     mutual_information: Values
+    gaps: Values
 
     def write(self, path: Path) -> None:
         """Writes the table as CSV.
@@ -153,7 +157,7 @@ class MaskUncertainty:
             RunFolderError: A value is no finite number.
         """
         fixed = [(name, *map(str, counts)) for name, counts in zip(self.sample_id, self.counts.tolist(), strict=True)]
-        values = np.column_stack([self.nll, self.entropy, self.mutual_information])
+        values = np.column_stack([self.nll, self.entropy, self.mutual_information, self.gaps])
         _write(path, MASK_COLUMNS[:5], fixed, MASK_COLUMNS[5:], values)
 
     @classmethod
@@ -171,7 +175,7 @@ class MaskUncertainty:
             row, column = map(int, bad[0])
             where = f"row {row + 2}, column '{MASK_COLUMNS[column + 1]}'"
             raise damaged(path, where, f"expected a number of pixels, received '{rows[row][column + 1]}'.")
-        return cls(_ids(rows), counts, values[:, 4], values[:, 5], values[:, 6])
+        return cls(_ids(rows), counts, values[:, 4], values[:, 5], values[:, 6], gaps=values[:, 7:])
 
 
 UncertaintyTable = ClassUncertainty | RegressionUncertainty | MaskUncertainty

@@ -18,7 +18,10 @@ from cvlab.data.source import Labels
 from cvlab.errors import ConfigError, DataError, did_you_mean
 from cvlab.metrics import classification as metrics
 from cvlab.metrics.binary import binary_metrics
+from cvlab.metrics.classification_replicates import resampling
+from cvlab.metrics.intervals import with_intervals
 from cvlab.metrics.operating_point import OperatingPoint, check_rule, choose, find_positive_class
+from cvlab.metrics.temperature import TEMPERATURE, Temperature, calibrated_table, fit_temperature
 from cvlab.run_folder import Json
 from cvlab.tasks.pictures import Pictures, of_classes
 from cvlab.tasks.task import WholeOutputs
@@ -230,11 +233,11 @@ class Classification(WholeOutputs):
         )
 
     def check_evaluation(self, evaluate: EvaluateConfig, table: SampleTable) -> None:
-        """The positive class must be one of the classes, and validation hold what the threshold is chosen by.
+        """The positive class must be one of the classes, and validation hold what is chosen by it.
 
         Raises:
             ConfigError: There is no such class.
-            DataError: Validation lacks the positive class, or has nothing else.
+            DataError: Validation lacks the positive class or has nothing else, or has one class for the temperature.
         """
         if evaluate.threshold == "dice":
             raise ConfigError(["evaluate.threshold: 'dice' is for masks; expected a number, 'youden', 'f1', ..."])
@@ -242,25 +245,44 @@ class Classification(WholeOutputs):
         if name is not None:
             positive = table.of_split("val").targets[CLASS] == name
             check_rule(evaluate.threshold, name, positives=int(positive.sum()), negatives=int((~positive).sum()))
+        found = {*table.of_split("val").targets[CLASS]}
+        if evaluate.temperature and len(found) < 2:
+            raise DataError(
+                "evaluate.temperature: is fitted on validation, where expected samples of two classes or more, found "
+                f"{', '.join(found) or 'none'} only. Change data.split, or set evaluate.temperature=false."
+            )
 
     def operating_point(self, predictions: Path, evaluate: EvaluateConfig) -> Json | None:
-        """The threshold of the positive class; None where there is no such class."""
-        point = choose(metrics.read_predictions(predictions), evaluate)
-        return None if point is None else point.to_json()
+        """The threshold of the positive class and the temperature; None where there is neither."""
+        p = metrics.read_predictions(predictions)
+        point = choose(p, evaluate)
+        found = {} if point is None else point.to_json()
+        if evaluate.temperature:
+            found[TEMPERATURE] = fit_temperature(p.target, p.scores).to_json()
+        return found or None
 
-    def metrics(self, predictions: Path, evaluate: EvaluateConfig, point: Json | None = None) -> dict[str, Any]:
-        """Every classification metric of a predictions table, and `binary`, its metrics at the operating point."""
+    def metrics(
+        self, predictions: Path, evaluate: EvaluateConfig, point: Json | None = None, *, seed: int | None = None
+    ) -> dict[str, Any]:
+        """Every classification metric of a predictions table.
+
+        With them `binary`, its metrics at the operating point, and `calibrated`, those of the temperature.
+        """
         p = metrics.read_predictions(predictions)
         found = metrics.classification_metrics(p, top_k=evaluate.top_k)
-        if point is None:
+        at, temperature = OperatingPoint.among(point), Temperature.from_json(point)
+        if at is not None:
+            positive, score = at.of(p)
+            found["binary"] = binary_metrics(positive, score, threshold=at.threshold)
+        found |= calibrated_table(p.target, p.scores, temperature)
+        if seed is None:
             return found
-        at = OperatingPoint.from_json(point)
-        positive, score = at.of(p)
-        return {**found, "binary": binary_metrics(positive, score, threshold=at.threshold)}
+        table = resampling(p, top_k=evaluate.top_k, point=at, temperature=temperature)
+        return with_intervals(found, table, evaluate.bootstrap, seed=seed)
 
     def pictures(self, predictions: Path, table: SampleTable, point: Json | None) -> Pictures:
         """The most confident right and wrong predictions; of two classes also those nearest the threshold."""
-        at = None if point is None else OperatingPoint.from_json(point)
+        at = OperatingPoint.among(point)
         return of_classes(metrics.read_predictions(predictions), at, one_output=self._sigmoid)
 
     def picture_names(self, table: SampleTable) -> list[str]:

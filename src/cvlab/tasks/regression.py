@@ -15,6 +15,8 @@ from cvlab.data.samples import SPLITS, SampleTable
 from cvlab.data.source import Labels
 from cvlab.errors import ConfigError, DataError, did_you_mean
 from cvlab.metrics import regression as metrics
+from cvlab.metrics.intervals import with_intervals
+from cvlab.metrics.regression_replicates import resampling
 from cvlab.run_folder import Json
 from cvlab.tasks.pictures import Pictures, of_numbers
 from cvlab.tasks.task import WholeOutputs
@@ -177,12 +179,12 @@ class Regression(WholeOutputs):
         return metrics.predictions_csv(table.sample_id, table.group, self.labels(table), outputs, self.targets)
 
     def check_evaluation(self, evaluate: EvaluateConfig, table: SampleTable) -> None:
-        """Numbers have no positive class and no threshold.
+        """Numbers have no positive class, no threshold and no temperature.
 
         Raises:
             ConfigError: One was given.
         """
-        default, names = EvaluateConfig(), ("positive_class", "threshold")
+        default, names = EvaluateConfig(), ("positive_class", "threshold", "temperature")
         given = [name for name in names if getattr(evaluate, name) != getattr(default, name)]
         if given:
             raise ConfigError([f"evaluate.{name}: regression has no classes; leave it out." for name in given])
@@ -191,10 +193,15 @@ class Regression(WholeOutputs):
         """None: nothing is chosen on validation."""
         return None
 
-    def metrics(self, predictions: Path, evaluate: EvaluateConfig, point: Json | None = None) -> dict[str, Any]:
+    def metrics(
+        self, predictions: Path, evaluate: EvaluateConfig, point: Json | None = None, *, seed: int | None = None
+    ) -> dict[str, Any]:
         """Every regression metric of a predictions table."""
-        loss = self.config.loss.model_dump()
-        return metrics.regression_metrics(metrics.read_predictions(predictions), loss=loss)
+        p, loss = metrics.read_predictions(predictions), self.config.loss.model_dump()
+        found = metrics.regression_metrics(p, loss=loss)
+        if seed is None:
+            return found
+        return with_intervals(found, resampling(p, loss=loss), evaluate.bootstrap, seed=seed)
 
     def pictures(self, predictions: Path, table: SampleTable, point: Json | None) -> Pictures:
         """The largest errors."""

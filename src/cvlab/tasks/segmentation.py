@@ -16,6 +16,7 @@ from cvlab.data.pipeline import Batches
 from cvlab.data.samples import CLASS, SPLITS, SampleTable
 from cvlab.data.source import Labels
 from cvlab.errors import ConfigError, DataError
+from cvlab.metrics.intervals import with_intervals
 from cvlab.metrics.segmentation import (
     MaskCounter,
     MaskMonitor,
@@ -27,6 +28,7 @@ from cvlab.metrics.segmentation import (
     spread_rows,
     worst_rows,
 )
+from cvlab.metrics.segmentation_replicates import resampling
 from cvlab.metrics.segmentation_threshold import BEST_DICE, DEFAULT
 from cvlab.run_folder import Json, atomic_path
 from cvlab.tasks.pictures import Gallery, Pictures
@@ -154,6 +156,8 @@ class Segmentation:
         problems = []
         if evaluate.positive_class is not None:
             problems.append("evaluate.positive_class: masks show one structure; leave it out.")
+        if evaluate.temperature:
+            problems.append("evaluate.temperature: is for classes; leave it out.")
         if not isinstance(evaluate.threshold, float) and evaluate.threshold != BEST_DICE:
             problems.append(f"evaluate.threshold: expected a number or '{BEST_DICE}' for masks.")
         if problems:
@@ -172,9 +176,13 @@ class Segmentation:
         """The threshold, as it was chosen on validation or given."""
         return choose(read_predictions(predictions), evaluate.threshold).to_json()
 
-    def metrics(self, predictions: Path, evaluate: EvaluateConfig, point: Json | None = None) -> dict[str, Any]:
+    def metrics(
+        self, predictions: Path, evaluate: EvaluateConfig, point: Json | None = None, *, seed: int | None = None
+    ) -> dict[str, Any]:
         """Every metric of a predictions table."""
-        return segmentation_metrics(read_predictions(predictions))
+        p = read_predictions(predictions)
+        found = segmentation_metrics(p)
+        return found if seed is None else with_intervals(found, resampling(p), evaluate.bootstrap, seed=seed)
 
     def pictures(self, predictions: Path, table: SampleTable, point: Json | None) -> Pictures:
         """Images from the best to the worst, and the worst."""

@@ -82,8 +82,17 @@ class Task(Protocol):
     def operating_point(self, predictions: Path, evaluate: EvaluateConfig) -> Json | None:
         """What is chosen from the predictions of validation, as `operating_point.json` holds it; None for nothing."""
 
-    def metrics(self, predictions: Path, evaluate: EvaluateConfig, point: Json | None = None) -> dict[str, Any]:
-        """Every metric of a predictions table, in the form of `metrics.json`; `point` is the operating point."""
+    def metrics(
+        self, predictions: Path, evaluate: EvaluateConfig, point: Json | None = None, *, seed: int | None = None
+    ) -> dict[str, Any]:
+        """Every metric of a predictions table, in the form of `metrics.json`.
+
+        Args:
+            predictions: The table.
+            evaluate: The settings.
+            point: The operating point, if there is one.
+            seed: Of the intervals; None to leave them out.
+        """
 
     def pictures(self, predictions: Path, table: SampleTable, point: Json | None) -> Pictures:
         """What to show of a predictions table; `table` holds the same samples in the same order."""
