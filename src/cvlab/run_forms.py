@@ -5,8 +5,9 @@ Only what is read later is described, and further keys are free; whatever passes
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Len
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
 from cvlab.problems import dotted_key, shown
@@ -109,6 +110,12 @@ class _Config(_Form):
         return self
 
 
+class _HeatMaps(_Form):
+    layer: str
+    size: Annotated[list[int], Len(2, 2)]
+    explains: str
+
+
 EPOCH, CONFIG = "a line of metrics.jsonl", "config.yaml"
 _FORMS: dict[str, TypeAdapter[Any]] = {
     "data.json": TypeAdapter(_Data),
@@ -116,6 +123,7 @@ _FORMS: dict[str, TypeAdapter[Any]] = {
     "environment.json": TypeAdapter(_Environment),
     "model.json": TypeAdapter(_Model),
     "operating_point.json": TypeAdapter(dict[str, Any]),
+    "heat_maps.json": TypeAdapter(_HeatMaps),
     "metrics.json": TypeAdapter(dict[str, dict[str, Any]]),
     EPOCH: TypeAdapter(_Epoch),
     CONFIG: TypeAdapter(_Config),
