@@ -32,7 +32,7 @@ def _read(path: Path, above: tuple[str, ...], *, asked_by: Place | None, sizes: 
     if identity in above and asked_by:
         circle = " -> ".join(Path(name).name for name in (*above[above.index(identity) :], identity))
         raise _refused(asked_by, f"expected files that do not extend each other in a circle, received {circle}")
-    if asked_by and not path.is_file():
+    if asked_by and not os.path.isfile(path):  # Path.is_file raises for names that are too long.
         near = did_you_mean(
             path.name, [item.name for item in path.parent.glob("*.yaml") if str(item) != asked_by.origin]
         )

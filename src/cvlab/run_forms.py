@@ -5,12 +5,14 @@ Only what is read later is described, and further keys are free; whatever passes
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Len
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from cvlab.problems import dotted_key, shown
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Form(BaseModel):
@@ -94,6 +96,13 @@ class _ConfigStage(_Named):
     augment: list[Any] = []
 
 
+class _Expected(_Form):
+    metric: str
+    value: Finite
+    source: str
+    samples: int | None = None
+
+
 class _Config(_Form):
     name: str = ""
     task: _Task | None = None
@@ -102,11 +111,52 @@ class _Config(_Form):
     augment: list[Any] = []
     stages: list[_ConfigStage] = []
     evaluate: _Evaluate | None = None
+    expected: list[_Expected] = []
 
     @model_validator(mode="after")
     def _has_tasks(self) -> _Config:
         if self.task is None and any(stage.task is None for stage in self.stages):
-            raise ValueError
+            raise ValueError("task is missing")
+        return self
+
+
+class _Cell(_Form):
+    value: Finite | None
+    low: Finite | None = None
+    high: Finite | None = None
+    reason: str | None = None
+    no_interval: str | None = None
+    method: str | None = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> _Cell:
+        if (self.low is None) != (self.high is None) or (self.value is None and self.reason is None):
+            raise ValueError("expected both ends of each interval, and a reason for each null")
+        return self
+
+
+class _Intervals(_Form):
+    confidence: Finite
+    method: Literal["bca", "percentile"]
+    resamples: int
+    unit: str
+    units: int
+    notes: list[str]
+
+
+class _Metrics(_Form):
+    samples: int = 0
+    intervals: _Intervals | None = None
+
+    @model_validator(mode="after")
+    def _has_cells(self) -> _Metrics:
+        waiting: list[Any] = [self.__pydantic_extra__]
+        while waiting:
+            item = waiting.pop()
+            if isinstance(item, dict) and "value" in item:
+                _Cell.model_validate(item)
+            elif isinstance(item, dict):
+                waiting += item.values()
         return self
 
 
@@ -124,7 +174,7 @@ _FORMS: dict[str, TypeAdapter[Any]] = {
     "model.json": TypeAdapter(_Model),
     "operating_point.json": TypeAdapter(dict[str, Any]),
     "heat_maps.json": TypeAdapter(_HeatMaps),
-    "metrics.json": TypeAdapter(dict[str, dict[str, Any]]),
+    "metrics.json": TypeAdapter(dict[str, _Metrics]),
     EPOCH: TypeAdapter(_Epoch),
     CONFIG: TypeAdapter(_Config),
 }
@@ -135,6 +185,8 @@ _EXPECTED = {
     "string_type": "text",
     "int_type": "a whole number",
     "bool_type": "true or false",
+    "float_type": "a number",
+    "finite_number": "a finite number",
 }
 
 
@@ -147,8 +199,10 @@ def misfit(name: str, value: Any) -> str:
         form.validate_python(value)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        if first["type"] in ("missing", "value_error"):
-            return f"{dotted_key(first['loc'] or ('task',))} is missing"
+        if first["type"] == "missing":
+            return f"{dotted_key(first['loc'])} is missing"
         at = f"{dotted_key(first['loc'])}: " if first["loc"] else ""
+        if first["type"] == "value_error":
+            return f"{at}{first['ctx']['error']}"
         return f"{at}expected {_EXPECTED.get(first['type'], 'another value')}, received {shown(first['input'])}"
     return ""
