@@ -53,7 +53,7 @@ def _read(path: Path, above: tuple[str, ...], *, asked_by: Place | None, sizes: 
             inherited = _read(path.parent / base, (*above, identity), asked_by=place, sizes=sizes)
             merged = _merge_documents(merged, inherited)
         except Refused as error:
-            refused += error.found
+            refused += [problem for problem in error.found if problem not in refused]
     if refused:
         # Without its bases, everything else would seem to be missing.
         raise Refused([*refused, *document.problems])

@@ -6,6 +6,7 @@ Scalars follow YAML 1.2's core schema in decimal, which is what people mean: `on
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any
 import yaml
 from yaml.reader import ReaderError
 
+from cvlab.bounded_file import read_bounded
 from cvlab.problems import Key, Place, Problem, Refused
 from cvlab.problems import shown as shown_value
 
@@ -244,16 +246,15 @@ def read_document(path: Path, *, shown: str | None = None) -> Document:
 
 def _read_text(path: Path, reader: _Reader) -> str:
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        content = read_bounded(path, MAX_BYTES)
     except IsADirectoryError as error:
         raise reader.refuse("expected a YAML file, received a folder") from error
     except FileNotFoundError as error:
         raise reader.refuse("there is no such file; check the path") from error
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise reader.refuse(f"expected a configuration of at most {MAX_BYTES:,} bytes, received more") from error
         raise reader.refuse(f"expected a readable YAML file, received an error ({error.strerror})") from error
-    if len(content) > MAX_BYTES:
-        raise reader.refuse(f"expected a configuration of at most {MAX_BYTES:,} bytes, received more")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

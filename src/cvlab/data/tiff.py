@@ -85,7 +85,8 @@ def _check_page(page: Any, size: int) -> None:
         raise UnreadableImage(f"is a TIFF of the kind {kind} with the axes {page.axes}: expected a grey or RGB image")
     # tifffile fills with zeros what is not there.
     places = zip(page.dataoffsets, page.databytecounts, strict=True)
-    if not page.dataoffsets or any(not start or not count or start + count > size for start, count in places):
+    missing = len(page.dataoffsets) < math.prod(page.chunked)
+    if missing or any(not start or not count or start + count > size for start, count in places):
         raise UnreadableImage(NOT_COVERED)
 
 
