@@ -113,8 +113,8 @@ def test_links_that_leave_the_run_folder_are_refused(name: str, run: RunFolder) 
     assert [path.read_text() for path in target.iterdir()] == ["kept"]
 
 
-@pytest.mark.parametrize("stage", ["../../evil", "\u202egpj"])
-def test_names_of_stages_do_not_leave_the_run_folder(stage: str, run: RunFolder) -> None:
+def test_names_of_stages_do_not_leave_the_run_folder(run: RunFolder) -> None:
+    stage = "../../evil\u202e"
     config = run.config.read_text().replace("name: train", f"name: {json.dumps(stage)}")
     data = json.loads(run.data.read_text())
     data["stages"][0]["stage"] = stage
@@ -211,7 +211,7 @@ def _refuse(*arguments: Any, **settings: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[Outcome]]]:
-    """A whole small run by the command line, with every way to the network blocked."""
+    """A whole small run by the command line (training evaluates, too), with every way to the network blocked."""
     folder = tmp_path_factory.mktemp("offline")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CVLAB_CACHE_DIR", str(folder / "cache"))
@@ -219,18 +219,17 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, li
             patch.setattr(socket.socket, name, _refuse)
         for name in ("getaddrinfo", "gethostbyname", "create_connection"):
             patch.setattr(socket, name, _refuse)
-        config = write_toy(folder)
+        config = write_toy(folder, identities=5)
         words = ("stages.0.epochs=1", "model.dense_units=[4]", "evaluate.bootstrap.resamples=200")
         outcomes = [cvlab("train", config, *words, "--run-dir", folder / "runs")]
         (run,) = (folder / "runs" / "toy").iterdir()
-        outcomes += [cvlab("evaluate", run), cvlab("report", run)]
-        yield run, outcomes
+        yield run, [*outcomes, cvlab("report", run)]
 
 
 @pytest.mark.tensorflow
 def test_training_evaluating_and_reporting_never_ask_for_the_network(offline: tuple[Path, list[Outcome]]) -> None:
     run, outcomes = offline
-    assert [outcome.code for outcome in outcomes] == [0, 0, 0], outcomes
+    assert [outcome.code for outcome in outcomes] == [0, 0], outcomes
     assert (run / "report.html").is_file()
     assert not re.search(r"(src|href)=[\"']?https?://[^\"'>]*\.(js|css|png)", (run / "report.html").read_text())
 
