@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import copy
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,35 +14,7 @@ from cvlab.config_file import load_experiment
 from cvlab.errors import ConfigError
 from cvlab.yaml_file import read_document
 from tests.config_fixture import VALID
-
-WORDS_OF_OTHERS = ("pydantic", "Input should", "validation error", "dict", "NoneType", "Traceback", "<class", "str'>")
-
-
-class Mapping(list[tuple[str, Any]]):
-    """The pairs of a mapping, in which a key may stand twice."""
-
-
-def tree(value: Any) -> Any:
-    if isinstance(value, dict):
-        return Mapping((key, tree(item)) for key, item in value.items())
-    return [tree(item) for item in value] if isinstance(value, list) else value
-
-
-def text_of(value: Any) -> str:
-    """Writes a tree as YAML's flow style, with quoted keys."""
-    if isinstance(value, Mapping):
-        return "{" + ",\n".join(f"{json.dumps(key)}: {text_of(item)}" for key, item in value) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(text_of, value)) + "]"
-    return yaml.safe_dump(value, default_style='"' if isinstance(value, str) else None, width=10**6).split("\n")[0]
-
-
-def holders(value: Any) -> Iterator[Any]:
-    """All mappings and lists that hold something."""
-    if isinstance(value, list) and value:
-        yield value
-    for item in value if isinstance(value, list) else ():
-        yield from holders(item[1] if isinstance(value, Mapping) else item)
+from tests.faults.mutated_configs import WORDS_OF_OTHERS, Mapping, check_damaged, holders, text_of, tree
 
 
 @pytest.fixture(scope="module")
@@ -177,3 +146,33 @@ def test_any_overrides_are_taken_or_refused(tmp_path: Path, words: list[str]) ->
     for problem in problems:
         assert problem.startswith((str(path), "command line: ")), problem
         assert not any(word in problem for word in WORDS_OF_OTHERS), problem
+
+
+def test_damaged_shipped_configurations(tmp_path: Path) -> None:
+    outcomes, faults = check_damaged(tmp_path, count=150, seed=7)
+    assert not faults, faults[0]
+    assert min(outcomes["loaded"], outcomes["with an unknown key"], outcomes["with a key twice"]) > 5
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "no\x1b[31m.yaml", "a\0b", "\u202egpj"])
+def test_extending_what_is_no_name_of_a_file(tmp_path: Path, name: str) -> None:
+    written = text_of(Mapping([("extends", name)]))
+    (problem,) = outcome(tmp_path / "c.yaml", written) or ["loaded"]
+    assert "extends: expected" in problem
+    assert problem.isprintable()
+
+
+def test_what_is_received_is_shown_printable(tmp_path: Path) -> None:
+    problems = outcome(tmp_path / "c.yaml", VALID.replace("image_size:", 'sample: "\\u202Egpj"\n  image_size:'))
+    assert problems is not None
+    assert "data.sample: expected one of 'emotion', 'chest', 'covid', received '\\u202egpj'" in problems[0]
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_value_that_overflows_in_a_transform_is_refused_without_a_warning(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    bright = "{name: RandomBrightnessContrast, brightness_limit: [1e300, 1e300]}"
+    problems = outcome(tmp_path / "c.yaml", VALID.replace("{name: HorizontalFlip, p: 0.5}", bright))
+    assert problems is not None
+    assert not recwarn.list

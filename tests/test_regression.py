@@ -159,7 +159,7 @@ def test_pictures_show_truth_and_prediction_of_three_targets_at_most() -> None:
     assert task().picture_titles(OUTPUTS, faces)[0] == "valence 0.10 → 0.20\narousal -1.00 → -0.80"
     assert task().picture_titles(OUTPUTS, faces)[3] == "valence 1.00 → 0.75\narousal 0.00 → 0.00"
     assert task().picture_names(faces)[1] == "valence -0.25\narousal 0.50"
-    many = [f"a rather long name of\n{number}" for number in range(5)]
+    many = [f"a rather long name of\u200b{number}" for number in range(5)]
     one = build(settings(), Labels((), tuple(many)))
     (title,) = one.picture_titles(np.full((1, 5), 12.5), table(**{name: ["-3.14159"] for name in many}))
     assert title.splitlines() == ["a rather … -3.14 → 12.50"] * 3 + ["…"]

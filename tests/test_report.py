@@ -246,9 +246,9 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("data.json", "{", "expected JSON"),
-        ("data.json", "[]", "expected a JSON object, received list"),
+        ("data.json", "[]", "expected keys with values, received []"),
         ("metrics.jsonl", '{"stage": "train", "epoch": 1}\n{"sta', "line 2: is damaged"),
-        ("metrics.jsonl", "3\n", "line 1: expected an object with 'stage' and 'epoch'"),
+        ("metrics.jsonl", "3\n", "line 1: is damaged: expected keys with values, received 3"),
         ("config.yaml", "a: [", "cannot be read as YAML"),
         ("config.yaml", "- a\n", "expected a mapping"),
         ("config.yaml", "task: {name: clasification}\n", "received 'clasification'; did you mean 'classification'?"),

@@ -9,6 +9,7 @@ from types import FrameType
 from cvlab.cli import app
 from cvlab.errors import CvlabError
 from cvlab.stopping import Terminated
+from cvlab.text import printable_lines
 
 
 def main() -> None:
@@ -17,7 +18,7 @@ def main() -> None:
     try:
         app()
     except CvlabError as error:
-        print(f"cvlab: {error}", file=sys.stderr)
+        print(printable_lines(f"cvlab: {error}"), file=sys.stderr)
         sys.exit(error.exit_code)
     except Terminated:
         sys.exit(143)

@@ -7,6 +7,7 @@ of the seed generators (dropout), the running means of the epoch, patience count
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 import zipfile
@@ -16,13 +17,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cvlab.errors import RunFolderError
+from cvlab.models.hdf5_file import UnreadableWeights, check_contents
+from cvlab.models.keras_archive import RUN_STATE, WEIGHTS, check_members, check_written, read_member
 from cvlab.models.pretrained_weights import finish_loading
 from cvlab.run_folder import atomic_path
+from cvlab.text import printable
 
 if TYPE_CHECKING:
     import keras
 
-STATE = "cvlab_state.json"
+MAX_REASON = 200
 
 
 def save_training(path: Path, model: keras.Model, state: dict[str, Any]) -> None:
@@ -43,7 +47,7 @@ def save_inference(path: Path, model: keras.Model, state: dict[str, Any]) -> Non
 
 def _add_state(path: Path, state: dict[str, Any]) -> None:
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(STATE, json.dumps(state))
+        archive.writestr(RUN_STATE, json.dumps(state))
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -56,14 +60,20 @@ def read_state(path: Path) -> dict[str, Any]:
         raise RunFolderError(f"{path}: there is no such checkpoint; the run ended before its first epoch was saved.")
     try:
         with zipfile.ZipFile(path) as archive:
+            check_members(archive, own=True)
             broken = archive.testzip()
             if broken is not None:
                 raise zipfile.BadZipFile(f"member {broken} is damaged")
-            state: dict[str, Any] = json.loads(archive.read(STATE))
+            state = read_member(archive, RUN_STATE)
+            if not isinstance(state, dict):
+                raise UnreadableWeights(f"has a damaged {RUN_STATE} (expected an object)")
             return state
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError) as error:
+    except UnreadableWeights as error:
+        raise RunFolderError(f"{path}: {error}. Start the run anew, or put back a copy.") from error
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, RuntimeError) as error:
         raise RunFolderError(
-            f"{path}: is damaged or cut short and cannot be used ({error}). Start the run anew, or put back a copy."
+            f"{path}: is damaged or cut short and cannot be used ({_reason(error)}). Start the run anew, or put back "
+            "a copy."
         ) from error
 
 
@@ -71,31 +81,56 @@ def load_weights(model: keras.Model, path: Path) -> None:
     """Loads weights (and the optimizer's state, if the model is compiled and built) from a checkpoint.
 
     Raises:
-        RunFolderError: The checkpoint does not fit the model.
+        RunFolderError: The checkpoint is missing or damaged, or does not fit the model.
     """
     read_state(path)
+    _check_network(path)
     try:
         with warnings.catch_warnings():
             # Keras only warns of parts that it does not find in the file, and leaves them as they were.
             warnings.simplefilter("error", UserWarning)
             model.load_weights(path)
-    except (ValueError, KeyError, OSError, UserWarning) as error:
-        raise RunFolderError(f"{path}: does not fit the network of this run ({error}).") from error
+    except Exception as error:  # Keras and HDF5 raise nearly anything for what does not fit.
+        raise RunFolderError(f"{path}: does not fit the network of this run ({_reason(error)}).") from error
 
 
 def load_model(path: Path) -> keras.Model:
-    """Opens a saved model for prediction, in Keras' safe mode.
+    """Opens a saved model for prediction, in Keras' safe mode, and if it is made of cvlab's own kinds of layers only.
 
     Raises:
-        RunFolderError: The checkpoint is missing, damaged, or not to be opened in safe mode.
+        RunFolderError: The checkpoint is missing or damaged, or holds something else.
     """
     import keras
 
     read_state(path)
+    _check_network(path)
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise RunFolderError(f"{path}: cannot be opened ({error}).") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras and HDF5 raise nearly anything for what is damaged.
+        raise RunFolderError(f"{path}: cannot be opened: {_reason(error)}.") from error
+    if not isinstance(model, keras.Model):
+        raise RunFolderError(f"{path}: cannot be opened: holds no network.")
+    return model
+
+
+def _check_network(path: Path) -> None:
+    """Checks that a checkpoint names layers of cvlab's own kinds only, and holds their arrays itself."""
+    import h5py
+
+    try:
+        check_written(path)
+        with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read(WEIGHTS))) as file:
+            check_contents(file)
+    except (UnreadableWeights, KeyError, OSError, RuntimeError, zipfile.BadZipFile) as error:
+        raise RunFolderError(f"{path}: cannot be opened: {_reason(error)}.") from error
+
+
+def _reason(error: Exception) -> str:
+    """Returns the first line of what went wrong; Keras tells whole configurations."""
+    text = printable(next(iter(str(error).strip().splitlines()), type(error).__name__)).rstrip(".")
+    return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]}..."
 
 
 def load_layer(model: keras.Model, path: Path, name: str) -> None:

@@ -38,8 +38,9 @@ def data_audit(
     check_config_first(words, "data audit")
     from cvlab.audit_report import audit_data
     from cvlab.console import Console
+    from cvlab.text import printable_lines
 
     text, usable = audit_data(Path(words[0]), words[1:], Console())
-    typer.echo(text)
+    typer.echo(printable_lines(text))
     if not usable:
         raise typer.Exit(2)

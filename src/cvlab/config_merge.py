@@ -9,9 +9,11 @@ from typing import Any
 
 from cvlab.errors import did_you_mean
 from cvlab.problems import Key, Place, Problem, Refused, dotted_key, shown
-from cvlab.yaml_file import Document, parse_value, read_document
+from cvlab.yaml_file import MAX_BYTES, Document, parse_value, read_document
 
 COMMAND_LINE = "command line"
+# Files may extend each other in a net, which has many more paths than files.
+MAX_READ = 100
 # Mappings whose keys are data, not settings: to take one out or to order them anew must be possible.
 WHOLE = ("class_weights", "classes", "numbers", "table")
 
@@ -22,19 +24,24 @@ def read_with_bases(path: Path) -> Document:
     Raises:
         ConfigError: A file cannot be read, or `extends` names none or goes in a circle.
     """
-    return _read(path, (), asked_by=None)
+    return _read(path, (), asked_by=None, sizes=[])
 
 
-def _read(path: Path, above: tuple[str, ...], *, asked_by: Place | None) -> Document:
+def _read(path: Path, above: tuple[str, ...], *, asked_by: Place | None, sizes: list[int]) -> Document:
     identity = os.path.realpath(path)
     if identity in above and asked_by:
         circle = " -> ".join(Path(name).name for name in (*above[above.index(identity) :], identity))
         raise _refused(asked_by, f"expected files that do not extend each other in a circle, received {circle}")
-    if asked_by and not path.is_file():
+    if asked_by and not os.path.isfile(path):  # Path.is_file raises for names that are too long.
         near = did_you_mean(
             path.name, [item.name for item in path.parent.glob("*.yaml") if str(item) != asked_by.origin]
         )
         raise _refused(asked_by, f"expected a YAML file, received '{path}', which is no file{near}")
+    if asked_by:
+        sizes.append(path.stat().st_size)
+        if len(sizes) > MAX_READ or sum(sizes) > MAX_BYTES:
+            limits = f"expected at most {MAX_READ} files to be read, of {MAX_BYTES:,} bytes in all"
+            raise _refused(asked_by, f"{limits}, received more")
     document = read_document(path)
     if "extends" not in document.value:
         return document
@@ -43,10 +50,10 @@ def _read(path: Path, above: tuple[str, ...], *, asked_by: Place | None) -> Docu
     merged, refused = Document({}), []
     for base in bases:
         try:
-            inherited = _read(path.parent / base, (*above, identity), asked_by=place)
+            inherited = _read(path.parent / base, (*above, identity), asked_by=place, sizes=sizes)
             merged = _merge_documents(merged, inherited)
         except Refused as error:
-            refused += error.found
+            refused += [problem for problem in error.found if problem not in refused]
     if refused:
         # Without its bases, everything else would seem to be missing.
         raise Refused([*refused, *document.problems])
@@ -67,7 +74,7 @@ def _base_names(value: Any, place: Place) -> list[str]:
 def _merge_documents(base: Document, over: Document) -> Document:
     value = merge_keys(base.value, over.value)
     places = {key: place for key, place in base.places.items() if _has(value, key)} | over.places
-    return Document(value, places, [*base.problems, *over.problems])
+    return Document(value, places, [*base.problems, *over.problems], base.unread | over.unread)
 
 
 def merge(base: Any, over: Any) -> Any:

@@ -33,6 +33,7 @@ _BOUNDS = {
     "less_than": "below",
     "less_than_equal": "at most",
 }
+MOST_DESCRIBED = 200
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
@@ -45,7 +46,9 @@ class Problems:
         self.found = list(document.problems)
 
     def add(self, key: Key, message: str) -> None:
-        """Adds a problem once; `message` starts with what was expected."""
+        """Adds a problem once; `message` starts with what was expected. Of what could not be read, that is enough."""
+        if any(key[:length] in self.document.unread for length in range(len(key) + 1)):
+            return
         problem = Problem(self.place(key), key, message)
         if problem not in self.found:
             self.found.append(problem)
@@ -79,7 +82,10 @@ def describe_errors(
     What a stage inherits from the top of the configuration is reported there only.
     """
     found: dict[tuple[Key, str], str] = {}
-    for item in error.errors(include_url=False):
+    items = error.errors(include_url=False)
+    if len(items) > MOST_DESCRIBED:
+        problems.add((), f"{len(items) - MOST_DESCRIBED:,} more problems than are listed here")
+    for item in items[:MOST_DESCRIBED]:
         spot = _locate(item["loc"], model)
         if item["type"] in ("union_tag_invalid", "union_tag_not_found"):
             spot.key += ("name",)

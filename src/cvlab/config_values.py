@@ -48,7 +48,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+# More of anything would overflow somewhere.
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 MAX_IMAGE_SIDE = 4096
 Pixels = Annotated[int, Field(ge=1, le=MAX_IMAGE_SIDE)]

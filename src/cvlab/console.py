@@ -13,6 +13,8 @@ from rich.console import Console as RichConsole
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cvlab.text import printable_lines
+
 PLAIN_PROGRESS_SECONDS = 10.0
 
 
@@ -35,7 +37,8 @@ class Console:
         return self.rich.is_terminal
 
     def say(self, text: str = "", *, style: str | None = None) -> None:
-        """Prints `text` as it is (no markup) and logs it."""
+        """Prints `text` as it is (no markup, nothing that would steer a terminal) and logs it."""
+        text = printable_lines(text)
         self.rich.print(escape(text), style=style)
         self.log(text)
 

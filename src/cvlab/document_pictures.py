@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from cvlab.errors import RunFolderError
+from cvlab.png_file import read_png
 
 # Drawings have few colours, photographs many; every third pixel of every third row is enough to tell.
 MOST_COLOURS = 4096
@@ -42,16 +42,14 @@ def page_image(path: Path) -> PageImage:
     Raises:
         RunFolderError: It is missing or no picture.
     """
-    try:
-        with Image.open(path) as opened:
-            resolution = opened.info.get("dpi", (PIXELS_AN_INCH, PIXELS_AN_INCH))
-            image = opened.convert("RGB")
-    except (OSError, ValueError) as error:
-        raise RunFolderError(f"{path}: cannot be read as a picture ({error}).") from error
+    opened = read_png(path)
+    resolution = opened.info.get("dpi", (PIXELS_AN_INCH, PIXELS_AN_INCH))
+    image = opened.convert("RGB")
     sample = image.resize((max(1, image.width // STEP), max(1, image.height // STEP)), Image.Resampling.NEAREST)
     content = BytesIO()
     image.save(content, "WEBP", **(PHOTOGRAPH if sample.getcolors(MOST_COLOURS) is None else DRAWING))
     width, height = (
-        max(1, round(pixels * PIXELS_AN_INCH / density)) for pixels, density in zip(image.size, resolution, strict=True)
+        max(1, round(pixels * PIXELS_AN_INCH / max(1, density)))
+        for pixels, density in zip(image.size, resolution, strict=True)
     )
     return PageImage(f"data:image/webp;base64,{b64encode(content.getvalue()).decode('ascii')}", width, height)

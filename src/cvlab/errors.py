@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+from cvlab.text import printable
+
 
 class CvlabError(Exception):
     """An expected failure. Its text says what, where, what was expected and what to do next."""
@@ -12,14 +14,17 @@ class CvlabError(Exception):
     exit_code = 2
 
 
+MOST_PROBLEMS = 200
+
+
 class ConfigError(CvlabError):
-    """Everything that is wrong with a configuration, one line a problem."""
+    """Everything that is wrong with a configuration, one line a problem; the text shows the first of very many."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = list(problems)
         count = len(self.problems)
         head = "The configuration has a problem:" if count == 1 else f"The configuration has {count} problems:"
-        super().__init__("\n".join([head, *(f"  {problem}" for problem in self.problems)]))
+        super().__init__("\n".join([head, listing(self.problems, limit=MOST_PROBLEMS)]))
 
     def below(self, key: str) -> ConfigError:
         """Returns the same problems of keys that stand below `key`."""
@@ -61,8 +66,11 @@ def did_you_mean(received: object, valid: Iterable[str]) -> str:
 
 
 def listing(items: Sequence[str], *, limit: int = 20) -> str:
-    """Returns `items` one to a line, indented, cut after `limit` with the count of the rest."""
-    lines = [f"  {item}" for item in items[:limit]]
+    """Returns `items` one to a line, indented, cut after `limit` with the count of the rest.
+
+    Names of files may hold anything: a character that cannot be printed is shown as its escape.
+    """
+    lines = [f"  {printable(item)}" for item in items[:limit]]
     if len(items) > limit:
         lines.append(f"  ... and {len(items) - limit} more")
     return "\n".join(lines)

@@ -45,7 +45,7 @@ class Evaluator:
     @classmethod
     def open(cls, run: RunFolder, experiment: Experiment, console: Console) -> Evaluator:
         """Opens a run with its resolved configuration."""
-        return cls(run, experiment, tasks_of(run, experiment), read_json(run.data)["synthetic"], console)
+        return cls(run, experiment, tasks_of(run, experiment), bool(read_json(run.data).get("synthetic")), console)
 
     @property
     def task(self) -> Task:

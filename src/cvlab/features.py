@@ -11,16 +11,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cvlab.console import Console
+from cvlab.data.array_file import npy_header, open_array
 from cvlab.data.cache import IMAGES
 from cvlab.data.cache_folder import building_in, check_space
 from cvlab.data.decoded import DecodedSamples
+from cvlab.errors import DataError
 from cvlab.models.network import Network
 from cvlab.run_folder import atomic_path
 
@@ -83,18 +84,20 @@ def compute_features(
     first = {key: row for row, key in reversed([*enumerate(keys)])}
     shape = (len(known), *extractor.output_shape[1:])
     path = folder.absolute() / "features" / f"{_name(network, known, [*machine, batch_size])}.npy"
-    values = _open(path, shape)
+    values = open_array(path, np.float32, shape)
     if values is None:
         needed = int(np.prod(shape)) * 4
         with building_in(path, WHAT, needed=needed, console=console):
-            values = _open(path, shape)  # Another process may have computed them meanwhile.
+            values = open_array(path, np.float32, shape)  # Another process may have computed them meanwhile.
             if values is None:
                 for abandoned in path.parent.glob(f".{path.stem}-*.tmp.npy"):
                     abandoned.unlink()
                 check_space(path, WHAT, needed=needed)
                 different = samples.take(np.array([first[key] for key in known]))
                 _write(path, shape, extractor, different, batch_size, console)
-                values = np.load(path, mmap_mode="r", allow_pickle=False)
+                values = open_array(path, np.float32, shape)
+    if values is None:
+        raise DataError(f"{path}: the features cannot be read back. Choose another `data.cache_dir=...`.")
     return Features(values, {key: row for row, key in enumerate(known)})
 
 
@@ -117,15 +120,6 @@ def _name(network: Network, keys: Sequence[tuple[str, str]], made_with: Sequence
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _open(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Opens finished features; None if there are none."""
-    try:
-        values: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return values if values.shape == shape and values.dtype == np.float32 else None
-
-
 def _write(
     path: Path,
     shape: tuple[int, ...],
@@ -135,15 +129,13 @@ def _write(
     console: Console,
 ) -> None:
     # Ordinary writes: writing through a memory map on a full disk kills the process (SIGBUS).
-    header = BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
     batches = samples.batches(batch_size, seed=())
     with (
         atomic_path(path) as temporary,
         temporary.open("wb") as file,
         console.track("Computing features", total=len(samples.table)) as advance,
     ):
-        file.write(header.getvalue())
+        file.write(npy_header(np.float32, shape))
         for batch in range(batches.per_epoch):
             (images,) = batches.load(0, batch)
             file.write(np.asarray(extractor.predict_on_batch(images), dtype=np.float32).tobytes())

@@ -10,7 +10,7 @@ from cvlab import checkpoint, registry
 from cvlab.config import Experiment
 from cvlab.data.samples import SampleTable, by_stage, read_samples, text_column
 from cvlab.data.source import Labels
-from cvlab.errors import ConfigError, DataError, RunFolderError
+from cvlab.errors import ConfigError, DataError, RunFolderError, counted
 from cvlab.models.network import BACKBONE, Network, build_network, load_pretrained
 from cvlab.models.pretrained_weights import finish_loading
 from cvlab.out_of_memory import refusals_named
@@ -53,7 +53,10 @@ def tasks_of(run: RunFolder, experiment: Experiment) -> list[Task]:
         RunFolderError: The file is missing or damaged.
     """
     kinds = ("class_names", "numbers", "masks")
-    labels = [Labels(*(tuple(stage[kind]) for kind in kinds)) for stage in read_json(run.data)["stages"]]
+    stages = read_json(run.data).get("stages", ())
+    labels = [Labels(*(tuple(stage.get(kind, ())) for kind in kinds)) for stage in stages]
+    if len(labels) != len(experiment.stages):
+        raise RunFolderError(f"{run.data}: is damaged: expected {counted(len(experiment.stages), 'stage')}.")
     return build_tasks(experiment, labels)
 
 
@@ -94,7 +97,7 @@ def starting_networks(
     model, *_ = [network.connect(stage) for network, stage in zip(networks, experiment.stages, strict=True)]
     if initial is not None and initial.is_file():
         checkpoint.load_weights(model, initial)
-        return networks, str(checkpoint.read_state(initial)["weights"])
+        return networks, str(checkpoint.read_state(initial).get("weights", "not known"))
     weights = f"new weights from seed {experiment.seed}"
     if loaded := load_pretrained(networks[0]):
         weights = f"{loaded}; the head is new, from seed {experiment.seed}"
@@ -104,11 +107,14 @@ def starting_networks(
 
 
 def _take_weights(run: RunFolder, experiment: Experiment, model: keras.Model, task: Task) -> str:
-    preprocessing = read_document(run.config).value["model"]["preprocessing"]
+    model_settings = read_document(run.config).value.get("model")
+    preprocessing = model_settings.get("preprocessing") if isinstance(model_settings, dict) else None
     if preprocessing != experiment.model.preprocessing:
         wanted = experiment.model.preprocessing
         raise ConfigError([f"model.preprocessing: {run.path} was trained with '{preprocessing}', received '{wanted}'."])
     source = checkpoint.load_model(run.best)
+    if BACKBONE not in {layer.name for layer in source.layers}:
+        raise ConfigError([f"model.init_from: {run.best}: has no layer '{BACKBONE}', as networks of cvlab have."])
     theirs, ours = source.get_layer(BACKBONE), model.get_layer(BACKBONE)
     for mine, other in zip(ours.weights, theirs.weights, strict=False):
         if mine.shape != other.shape:
@@ -118,7 +124,8 @@ def _take_weights(run: RunFolder, experiment: Experiment, model: keras.Model, ta
             [_misfit(run.path, f"{len(ours.weights)} arrays of weights here, {len(theirs.weights)} there")]
         )
     shapes = [[weight.shape for weight in network.weights] for network in (model, source)]
-    if tuple(read_json(run.data)["stages"][-1]["outputs"]) == task.outputs and shapes[0] == shapes[1]:
+    stages = read_json(run.data).get("stages") or [{}]
+    if tuple(stages[-1].get("outputs", ())) == task.outputs and shapes[0] == shapes[1]:
         model.set_weights(source.get_weights())
         finish_loading(model)
         return f"all weights from {run.path}"

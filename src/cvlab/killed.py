@@ -21,18 +21,17 @@ def told_if_killed(run: RunFolder, *, system: Path = memory.SYSTEM) -> str:
     if status.get("status") != "running":
         return ""
     reached = "before its first save"
-    if "stage" in status:
-        reached = f"after epoch {status['epoch']}, step {status['step']} of stage '{status['stage']}' was saved"
+    if status.get("stage"):
+        reached = f"after epoch {status.get('epoch', 0)}, step {status.get('step', 0)} of stage '{status['stage']}' was saved"
     return f"This run did not end by itself: its process was killed, or crashed, {reached}. {_why(status, system)}"
 
 
 def _status(run: RunFolder) -> Json:
     """What the run said of itself last; a damaged file says nothing, and hinders nobody."""
     try:
-        status = read_json(run.status)
+        return read_json(run.status)
     except RunFolderError:
         return {}
-    return status if isinstance(status, dict) else {}
 
 
 def _why(status: Json, system: Path) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -161,11 +159,8 @@ def _pooled_rows(parts: list[Part]) -> str:
 
 def _origins(parts: list[Part]) -> str:
     """Which part tested each sample, and the mask that it predicted, if any; as CSV."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["sample_id", "part", "mask"])
-    writer.writerows(sorted((name, part.name, _mask(part, name)) for part in parts for name in part.tested))
-    return out.getvalue()
+    rows = sorted((name, part.name, _mask(part, name)) for part in parts for name in part.tested)
+    return "".join(map(csv_line, [("sample_id", "part", "mask"), *rows]))
 
 
 def _mask(part: Part, sample_id: str) -> str:

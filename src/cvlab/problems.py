@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from cvlab.errors import ConfigError
+from cvlab.text import printable
 
 Key = tuple[str | int, ...]
 
@@ -33,7 +34,7 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         where = f"{self.place}: {dotted_key(self.key)}" if self.key else str(self.place)
-        return f"{where}: {self.message}{'' if self.message.endswith('?') else '.'}"
+        return printable(f"{where}: {self.message}{'' if self.message.endswith('?') else '.'}")
 
 
 class Refused(ConfigError):
@@ -68,4 +69,5 @@ def _flow(value: Any) -> str:
 
 
 def _plain(text: str) -> str:
+    text = text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
     return text if text.isprintable() and re.fullmatch(r"[^\s.:,'\"{}\[\]]+", text) else repr(text)

@@ -155,7 +155,7 @@ def draw_figures(record: RunRecord, figures: Iterable[Figure], *, split: str | N
     for stem, caption, size, draw, alt in figures:
         figure, ax = new_figure(*size, synthetic=record.synthetic)
         draw(ax)
-        save_figure(figure, record.run.plots / f"{stem}.png")
+        save_figure(figure, record.run.figure(stem))
         pictures.append(Picture(f"plots/{stem}.png", caption if split is None else f"{caption} ({split})", alt))
     return pictures
 

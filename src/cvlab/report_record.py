@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
+from cvlab.bounded_file import BadJson, parse_json, read_bounded
 from cvlab.document import Block, Picture, Table
-from cvlab.errors import RunFolderError
-from cvlab.run_folder import Json, RunFolder, read_json
+from cvlab.errors import ConfigError, RunFolderError
+from cvlab.run_folder import MAX_JSON_BYTES, Json, RunFolder, read_json
+from cvlab.run_forms import CONFIG, EPOCH, misfit
+from cvlab.yaml_file import read_document
 
 
 @dataclass(frozen=True)
@@ -123,20 +123,21 @@ def read_record(run: RunFolder) -> RunRecord:
 
 def _object(run: RunFolder, name: str) -> Json:
     path = getattr(run, name)
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise RunFolderError(f"{path}: is damaged: expected a JSON object, received {type(value).__name__}.")
+    value: Json = read_json(path)
     return value
 
 
 def _config(run: RunFolder) -> Json:
     try:
-        value = yaml.safe_load(run.config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise RunFolderError(f"{run.config}: cannot be read as YAML ({error}).") from error
-    if not isinstance(value, dict):
-        raise RunFolderError(f"{run.config}: is damaged: expected a mapping of settings.")
-    return value
+        document = read_document(run.config)
+        problems = [str(problem) for problem in document.problems]
+    except ConfigError as error:
+        problems = error.problems
+    if problems:
+        raise RunFolderError(f"{run.config}: cannot be read as YAML ({problems[0]}).")
+    if wrong := misfit(CONFIG, document.value):
+        raise RunFolderError(f"{run.config}: is damaged: {wrong}.")
+    return document.value
 
 
 def _history(run: RunFolder) -> list[Json]:
@@ -144,11 +145,15 @@ def _history(run: RunFolder) -> list[Json]:
     if not run.history.is_file():
         return []
     epochs: list[Any] = []
-    for number, line in enumerate(run.history.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = read_bounded(run.history, MAX_JSON_BYTES).decode("utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunFolderError(f"{run.history}: cannot be read ({error}).") from error
+    for number, line in enumerate(filter(None, lines), start=1):
         try:
-            epochs.append(json.loads(line))
-        except ValueError as error:
+            epochs.append(parse_json(line, finite=False))
+        except BadJson as error:
             raise RunFolderError(f"{run.history}: line {number}: is damaged: expected JSON ({error}).") from error
-        if not isinstance(epochs[-1], dict) or "stage" not in epochs[-1] or "epoch" not in epochs[-1]:
-            raise RunFolderError(f"{run.history}: line {number}: expected an object with 'stage' and 'epoch'.")
+        if wrong := misfit(EPOCH, epochs[-1]):
+            raise RunFolderError(f"{run.history}: line {number}: is damaged: {wrong}.")
     return epochs

@@ -57,8 +57,7 @@ def saved_state(run: RunFolder, experiment: Experiment) -> TrainingState:
         RunFolderError: The configuration differs in more than additional epochs, or the checkpoint is damaged.
     """
     if run.last.is_file():
-        saved = checkpoint.read_state(run.last)
-        state, config = TrainingState.from_json(saved["training"]), saved["config"]
+        state, config = _read_state(run, experiment)
     else:
         state, config = TrainingState(), load_experiment(run.config).model_dump(mode="json")
     found = differences(config, experiment.model_dump(mode="json"))
@@ -73,6 +72,20 @@ def saved_state(run: RunFolder, experiment: Experiment) -> TrainingState:
     if found and state.ended == "all epochs done" and state.epoch < experiment.stages[state.stage].epochs:
         state.ended = ""
     return state
+
+
+def _read_state(run: RunFolder, experiment: Experiment) -> tuple[TrainingState, dict[str, Any]]:
+    """Reads the state and the configuration that the last save holds."""
+    saved = checkpoint.read_state(run.last)
+    try:
+        state, config = TrainingState.from_json(saved["training"]), saved["config"]
+        if not isinstance(config, dict) or not 0 <= state.stage < len(experiment.stages):
+            raise ValueError("expected a configuration with the stage that was trained")
+    except (KeyError, ValueError) as error:
+        raise RunFolderError(
+            f"{run.last}: is damaged: its state is none of a training. Start the run anew, or put back a copy."
+        ) from error
+    return state, config
 
 
 def _allowed(difference: tuple[str, Any, Any], state: TrainingState, experiment: Experiment) -> bool:
@@ -120,7 +133,7 @@ def check_same_backend(run: RunFolder, backend: str) -> None:
     Raises:
         RunFolderError: The run was started with another one.
     """
-    started = read_json(run.environment)["backend"] if run.environment.is_file() else backend
+    started = read_json(run.environment).get("backend", backend) if run.environment.is_file() else backend
     if started != backend:
         raise RunFolderError(
             f"{run.path}: was started with the {started} backend, and cannot go on exactly with {backend}. Set "

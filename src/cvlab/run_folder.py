@@ -14,9 +14,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from cvlab.bounded_file import BadJson, parse_json, read_bounded
 from cvlab.errors import RunFolderError, WriteError
+from cvlab.run_forms import misfit
+from cvlab.text import printable
 
 Json = dict[str, Any]
+
+MAX_JSON_BYTES = 500_000_000
 
 
 @contextmanager
@@ -96,14 +101,17 @@ def read_json(path: Path) -> Any:
     """Reads a JSON file of a run.
 
     Raises:
-        RunFolderError: The file is missing or is no JSON.
+        RunFolderError: The file is missing, is no JSON, or is not what cvlab writes under its name.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(read_bounded(path, MAX_JSON_BYTES).decode("utf-8"))
     except OSError as error:
         raise RunFolderError(f"{path}: cannot be read ({error.strerror}).") from error
-    except ValueError as error:
+    except (BadJson, UnicodeDecodeError) as error:
         raise RunFolderError(f"{path}: is damaged: expected JSON ({error}).") from error
+    if wrong := misfit(path.name, value):
+        raise RunFolderError(f"{path}: is damaged: {wrong}.")
+    return value
 
 
 class _File:
@@ -158,7 +166,21 @@ class RunFolder:
             raise RunFolderError(
                 f"{path}: holds several runs (cvlab train --seeds or --folds); name one of them, as `ls {path}` shows."
             )
+        run._check_links()
         return run
+
+    def _check_links(self) -> None:
+        """Refuses links that would make a command write outside of the folder.
+
+        Files that are replaced as a whole may be links, since it is the link that is replaced.
+        """
+        folders = [Path(above, name) for above, names, _ in os.walk(self.path) for name in names]
+        for path in (*folders, self.log, self.lock):
+            if path.is_symlink() and not path.resolve().is_relative_to(self.path):
+                raise RunFolderError(
+                    f"{path}: is a link that leads out of the run folder, where files would be overwritten. Put a "
+                    "folder or file in its place."
+                )
 
     @property
     def to_resume(self) -> Path:
@@ -193,13 +215,23 @@ class RunFolder:
 
     def stage_best(self, stage: str) -> Path:
         """The best checkpoint of one stage."""
-        return self.path / "checkpoints" / f"{stage}.best.keras"
+        return self.path / "checkpoints" / f"{self._name(stage)}.best.keras"
 
     def predictions(self, split: str, *, moment: str | None = None) -> Path:
         """The predictions table of a split; `moment` is `<stage>-before` or `<stage>-after`."""
         folder = self.path / "predictions"
-        return (folder / moment if moment else folder) / f"{split}.csv"
+        return (folder / self._name(moment) if moment else folder) / f"{self._name(split)}.csv"
 
     def uncertainty(self, split: str) -> Path:
         """The table of uncertainties of a split; uncertainty maps of masks lie in the folder of the same name."""
-        return self.path / "uncertainty" / f"{split}.csv"
+        return self.path / "uncertainty" / f"{self._name(split)}.csv"
+
+    def figure(self, stem: str) -> Path:
+        """The picture of a figure, by its name without ending."""
+        return self.plots / f"{self._name(stem)}.png"
+
+    def _name(self, name: str) -> str:
+        """Returns the name of a file or folder, which may come from a damaged file, if it stays in its folder."""
+        if name != os.path.basename(name) or name.startswith(".") or "\0" in name:
+            raise RunFolderError(f"{self.path}: is damaged: '{printable(name)}' is no name of a file in it.")
+        return name

@@ -67,7 +67,7 @@ class StageTrainer:
         state, path = self.state, self.run.stage_best(self.stage.name)
         if state.batch or not state.epoch or state.best_epoch != state.epoch:
             return
-        if not path.is_file() or checkpoint.read_state(path)["epoch"] != state.epoch:
+        if not path.is_file() or checkpoint.read_state(path).get("epoch") != state.epoch:
             self._save_best()
 
     def run_stage(self) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from cvlab.run_folder import RunFolder, write_text
 from cvlab.schedule import Patience
@@ -42,9 +44,15 @@ class TrainingState:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> TrainingState:
-        """Reads what `asdict` wrote."""
-        patience = {key: Patience(**value[key]) for key in ("stop_patience", "rate_patience")}
-        return cls(**{**value, **patience})
+        """Reads what `asdict` wrote.
+
+        Raises:
+            ValueError: It did not write this.
+        """
+        known = {item.name for item in fields(cls)}
+        if not isinstance(value, dict) or value.keys() - known:
+            raise ValueError("expected the state of a training")
+        return TypeAdapter(cls).validate_python(value)
 
     @property
     def has_begun(self) -> bool:

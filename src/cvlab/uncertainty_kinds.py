@@ -30,6 +30,7 @@ from cvlab.metrics.uncertainty_table import (
     RegressionUncertainty,
     UncertaintyTable,
 )
+from cvlab.png_file import read_png
 from cvlab.run_folder import Json, atomic_path
 from cvlab.tasks.classification import Classification
 from cvlab.tasks.regression import Regression
@@ -158,8 +159,7 @@ class _Masks:
 
 def read_map(path: Path) -> NDArray[np.float32]:
     """Returns an uncertainty map as it was written, from 0 (certain) to 1 (entropy ln 2)."""
-    with Image.open(path) as image:
-        return np.asarray(image, dtype=np.float32) / np.float32(255)
+    return np.asarray(read_png(path), dtype=np.float32) / np.float32(255)
 
 
 def _write_map(path: Path, entropy: Array) -> None:

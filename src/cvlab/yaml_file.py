@@ -6,6 +6,7 @@ Scalars follow YAML 1.2's core schema in decimal, which is what people mean: `on
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,12 +16,14 @@ from typing import Any
 import yaml
 from yaml.reader import ReaderError
 
+from cvlab.bounded_file import read_bounded
 from cvlab.problems import Key, Place, Problem, Refused
 from cvlab.problems import shown as shown_value
 
-MAX_BYTES = 1_000_000
-MAX_NODES = 100_000
+MAX_BYTES = 250_000
+MAX_NODES = 20_000
 MAX_DEPTH = 50
+_LIMITS = f"expected at most {MAX_NODES:,} values, {MAX_DEPTH} levels deep"
 
 _TAG = "tag:yaml.org,2002:"
 _PATTERNS = {
@@ -52,8 +55,22 @@ _SYNTAX = {
 }
 
 
+class _TooMuch(yaml.MarkedYAMLError):
+    """More values than a configuration has."""
+
+
 class _CoreSchemaLoader(yaml.SafeLoader):
-    """A safe loader with the scalars of YAML 1.2's core schema."""
+    """A safe loader with the scalars of YAML 1.2's core schema, and no more values than a configuration has."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.composed = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self.composed += 1
+        if self.composed > MAX_NODES:
+            raise _TooMuch(problem=f"{_LIMITS}, received more", problem_mark=parent.start_mark if parent else None)
+        return super().compose_node(parent, index)
 
 
 _CoreSchemaLoader.yaml_implicit_resolvers = {}
@@ -63,11 +80,15 @@ for _tag, (_pattern, _first) in _PATTERNS.items():
 
 @dataclass
 class Document:
-    """A mapping read from YAML, with the place of each key and what is wrong with the text."""
+    """A mapping read from YAML, with the place of each key and what is wrong with the text.
+
+    The values of the keys in `unread` are not known, and stand as null.
+    """
 
     value: dict[str, Any]
     places: dict[Key, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    unread: set[Key] = field(default_factory=set)
 
 
 class _Reader:
@@ -79,6 +100,7 @@ class _Reader:
         self.numbered = numbered
         self.places: dict[Key, Place] = {}
         self.problems: list[Problem] = []
+        self.unread: set[Key] = set()
         self.nodes = 0
 
     def place(self, line: int) -> Place:
@@ -120,12 +142,9 @@ class _Reader:
 
     def read(self, node: yaml.Node, key: Key, above: tuple[int, ...] = ()) -> Any:
         line = node.start_mark.line
-        self.nodes += 1
         if id(node) in above:
             raise self.refuse("expected plain values, received an alias that contains itself", line, key)
-        if self.nodes > MAX_NODES or len(above) > MAX_DEPTH:
-            limits = f"expected at most {MAX_NODES:,} values, {MAX_DEPTH} levels deep"
-            raise self.refuse(f"{limits}, received more", line, key[: len(self.top) + 3])
+        self.count(node, key, depth=len(above))
         self.places.setdefault(key, self.place(line))
         if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
             return self.mapping(node, key, (*above, id(node)))
@@ -133,9 +152,15 @@ class _Reader:
             return [self.read(item, (*key, i), (*above, id(node))) for i, item in enumerate(node.value)]
         return self.scalar(node, key)
 
+    def count(self, node: yaml.Node, key: Key, *, depth: int = 0) -> None:
+        self.nodes += 1
+        if self.nodes > MAX_NODES or depth > MAX_DEPTH:
+            raise self.refuse(f"{_LIMITS}, received more", node.start_mark.line, key[: len(self.top) + 3])
+
     def mapping(self, node: yaml.MappingNode, key: Key, above: tuple[int, ...]) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for name_node, value_node in node.value:
+            self.count(name_node, key)
             if not isinstance(name_node, yaml.ScalarNode):
                 self.report(name_node, key, "expected a plain key, received a list or mapping")
                 continue
@@ -154,19 +179,22 @@ class _Reader:
     def scalar(self, node: yaml.Node, key: Key) -> Any:
         tag = node.tag.removeprefix(_TAG)
         construct = _CONSTRUCT.get(tag)
-        written = node.tag if tag == node.tag else f"!!{tag}"
-        if construct is None:
-            self.report(node, key, f"expected a plain value, received the tag '{written}'")
-            return None
+        written = shown_value(node.tag if tag == node.tag else f"!!{tag}")
+        value, wrong = None, ""
         try:
-            value = construct(node.value)
+            if construct is None:
+                wrong = f"expected a plain value, received the tag {written}"
+            else:
+                value = construct(node.value)
         except (ValueError, KeyError):
-            self.report(node, key, f"expected a value that '{written}' fits, received {shown_value(node.value)}")
-            return None
+            wrong = f"expected a value that {written} fits, received {shown_value(node.value)}"
         if isinstance(value, str) and not _is_text(value):
-            self.report(node, key, f"expected Unicode text, received {shown_value(value)}")
-            return None
-        return value
+            wrong = f"expected Unicode text, received {shown_value(value)}"
+        if not wrong:
+            return value
+        self.report(node, key, wrong)
+        self.unread.add(key)
+        return None
 
 
 def _is_text(text: str) -> bool:
@@ -209,23 +237,24 @@ def read_document(path: Path, *, shown: str | None = None) -> Document:
         raise reader.refuse("the file is empty; expected keys such as `name:`, `data:` and `model:`")
     if not isinstance(node, yaml.MappingNode):
         kind = "a list" if isinstance(node, yaml.SequenceNode) else "a single value"
+        if not node.tag.startswith(_TAG) or node.tag.removeprefix(_TAG) not in (*_CONSTRUCT, "seq"):
+            kind = f"the tag {shown_value(node.tag.replace(_TAG, '!!'))}"
         raise reader.refuse(f"expected a mapping (`key: value` lines), received {kind}", node.start_mark.line)
     value = reader.read(node, ())
-    return Document(value if isinstance(value, dict) else {}, reader.places, reader.problems)
+    return Document(value if isinstance(value, dict) else {}, reader.places, reader.problems, reader.unread)
 
 
 def _read_text(path: Path, reader: _Reader) -> str:
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        content = read_bounded(path, MAX_BYTES)
     except IsADirectoryError as error:
         raise reader.refuse("expected a YAML file, received a folder") from error
     except FileNotFoundError as error:
         raise reader.refuse("there is no such file; check the path") from error
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise reader.refuse(f"expected a configuration of at most {MAX_BYTES:,} bytes, received more") from error
         raise reader.refuse(f"expected a readable YAML file, received an error ({error.strerror})") from error
-    if len(content) > MAX_BYTES:
-        raise reader.refuse(f"expected a configuration of at most {MAX_BYTES:,} bytes, received more")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -70,6 +70,7 @@ def _trial_problems(transform: Transform, image_size: tuple[int, int]) -> list[t
     expected = f"expected a transform that works on RGB images of {height}x{width} pixels, received"
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
+        warnings.simplefilter("error", RuntimeWarning)  # such as an overflow, by a value that is far too large
         warnings.filterwarnings("ignore", message="Pydantic serializer")
         try:
             built = build(transform, p=1.0)

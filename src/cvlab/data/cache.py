@@ -10,26 +10,32 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from secrets import token_hex
+from threading import Lock
 from typing import BinaryIO, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from cvlab.bounded_file import parse_json, read_bounded
 from cvlab.console import Console
+from cvlab.data.array_file import npy_header, open_array
 from cvlab.data.cache_folder import building_in, check_space
 from cvlab.data.decode import Box, DecodedImage, decode_bytes, quiet_decoding
 from cvlab.data.decode_mask import decode_mask
 from cvlab.data.fingerprint import worker_count
-from cvlab.data.image_file import UnreadableImage
+from cvlab.data.image_file import UnreadableImage, read_image
+from cvlab.data.image_structure import is_large
 from cvlab.errors import DataError
 from cvlab.run_folder import sync_folder
+from cvlab.text import printable
 
 HEADER_BYTES = 128
 INDEX_BYTES_PER_IMAGE = 200
+MAX_INDEX_BYTES = 5_000_000_000
 DECODED_AHEAD = 4  # images a worker may be ahead of the writer, which bounds the memory
 
 Source = tuple[str, Path]  # what is to be decoded (`SampleTable.pixels`), one file with that content
@@ -152,17 +158,15 @@ def _key(contents: Sequence[str], image_size: tuple[int, int], kind: Kind) -> st
 def _open(folder: Path, contents: Sequence[str], shape: tuple[int, ...]) -> ImageCache | None:
     """Opens a finished cache; None if there is none or if it does not hold what it should."""
     try:
-        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        rows, unreadable, flagged = index["rows"], index["unreadable"], frozenset(index["flagged"])
+        index = parse_json(read_bounded(folder / "index.json", MAX_INDEX_BYTES))
+        rows, unreadable, flagged = index["rows"], dict(index["unreadable"]), frozenset(index["flagged"])
         size_of = {content: (int(height), int(width)) for content, (height, width) in index["sizes"].items()}
-        images_path = folder / "images.npy"
-        whole = images_path.stat().st_size == index["bytes"]
-        images = np.load(images_path, mmap_mode="r", allow_pickle=False)
-        fits = images.shape == (len(rows), *shape) and images.dtype == np.uint8 and images.flags.c_contiguous
         known = rows == sorted(rows) == [*size_of] and sorted([*rows, *unreadable]) == list(contents)
-        if not (whole and fits and known and flagged.issubset(rows)):
+        images = open_array(folder / "images.npy", np.uint8, (len(rows), *shape))
+        if images is None or not known or not flagged.issubset(rows):
             return None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, RecursionError):
+        unreadable = {content: printable(str(reason)) for content, reason in unreadable.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     row_of = {content: row for row, content in enumerate(rows)}
     return ImageCache(images=images, row_of=row_of, unreadable=unreadable, size_of=size_of, flagged=flagged)
@@ -199,7 +203,7 @@ def _write_images(
     unreadable: dict[str, str] = {}
     sizes: dict[str, tuple[int, int]] = {}
     flagged: list[str] = []
-    file.write(_npy_header(len(sources), shape))
+    file.write(npy_header(np.uint8, (len(sources), *shape)))
     with console.track(f"Decoding {kind.name}", total=len(sources)) as advance:
         for content, decoded in _decode_all(sources, (shape[0], shape[1]), kind):
             if isinstance(decoded, DecodedImage):
@@ -210,20 +214,22 @@ def _write_images(
             else:
                 unreadable[content] = decoded
             advance(1)
-    size = file.tell()
     file.seek(0)
-    file.write(_npy_header(len(rows), shape))
-    return {"rows": rows, "unreadable": unreadable, "sizes": sizes, "flagged": flagged, "bytes": size}
+    file.write(npy_header(np.uint8, (len(rows), *shape)))
+    return {"rows": rows, "unreadable": unreadable, "sizes": sizes, "flagged": flagged}
 
 
 def _decode_all(
     sources: Sequence[Source], image_size: tuple[int, int], kind: Kind
 ) -> Iterator[tuple[str, DecodedImage | str]]:
     """Yields each content with its image, or with the reason why it is none; in order, decoded in threads."""
-    workers = worker_count()
+    workers, large = worker_count(), Lock()
     with quiet_decoding(), ThreadPoolExecutor(workers) as pool:
         yield from _in_order(
-            pool, lambda source: _decode_source(source, image_size, kind.decode), sources, ahead=workers * DECODED_AHEAD
+            pool,
+            lambda source: _decode_source(source, image_size, kind.decode, large),
+            sources,
+            ahead=workers * DECODED_AHEAD,
         )
 
 
@@ -244,21 +250,29 @@ def _in_order(
         yield waiting.popleft().result()
 
 
-def _decode_source(source: Source, image_size: tuple[int, int], decode: Decode) -> tuple[str, DecodedImage | str]:
+def _decode_source(
+    source: Source, image_size: tuple[int, int], decode: Decode, large: Lock
+) -> tuple[str, DecodedImage | str]:
+    """Decodes one file; of large images, which take gigabytes each, one at a time (`large`)."""
     pixels, path = source
     content, box = _content_and_box(pixels)
     try:
-        data = path.read_bytes()
+        data = read_image(path)
+    except UnreadableImage as error:
+        return pixels, str(error)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read any more ({error.strerror}).") from error
+        raise DataError(f"{printable(str(path))}: cannot be read any more ({error.strerror}).") from error
     if hashlib.sha256(data).hexdigest() != content:
-        raise DataError(f"{path}: changed while it was being read. Start again when the data set is complete.")
+        raise DataError(
+            f"{printable(str(path))}: changed while it was being read. Start again when the data set is complete."
+        )
     try:
-        return pixels, decode(data, image_size=image_size, box=box)
+        with large if is_large(data) else nullcontext():
+            return pixels, decode(data, image_size=image_size, box=box)
     except UnreadableImage as error:
         return pixels, str(error)
     except MemoryError as error:  # Not recorded as unreadable: another time there may be enough.
-        raise DataError(f"{path}: there is not enough memory to decode this image.") from error
+        raise DataError(f"{printable(str(path))}: there is not enough memory to decode this image.") from error
 
 
 def _content_and_box(pixels: str) -> tuple[str, Box | None]:
@@ -267,14 +281,6 @@ def _content_and_box(pixels: str) -> tuple[str, Box | None]:
         return content, None
     left, top, width, height = map(int, box.split(","))
     return content, (left, top, width, height)
-
-
-def _npy_header(count: int, shape: tuple[int, ...]) -> bytes:
-    """The header of a `.npy` file, of the same length for every count, so that it can be written over."""
-    header = BytesIO()
-    description = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
-    np.lib.format.write_array_header_1_0(header, description)
-    return header.getvalue()
 
 
 def needed_bytes(count: int, image_size: tuple[int, int], kind: Kind = IMAGES) -> int:

@@ -158,7 +158,7 @@ def _read_table(config: Config, path: Path, split: str, root: Path, name: str, f
     records = read_records(path, delimiter=config.delimiter)
     first = next(records, None)
     if first is None:
-        raise DataError(f"{path}: the file is empty.")
+        raise DataError(f"{printable(str(path))}: the file is empty.")
     wanted = config.columns.wanted()
     at = find_columns(path, first, wanted)
     rules = Rules(
@@ -194,7 +194,7 @@ def _is_header(config: Config, path: Path, first: Record, image: str, root: Path
     is_header = config.by_name or config.header is True
     if is_header and is_there:
         raise DataError(
-            f"{path}:{first.line}: expected a header, received a row of data: its image is there "
+            f"{printable(str(path))}:{first.line}: expected a header, received a row of data: its image is there "
             f"({printable(image)}). Set data.header to false."
         )
     return is_header
@@ -213,7 +213,7 @@ def _check_bad_rows(config: Config, found: Found, rows: Sequence[Row]) -> None:
         found.notes.append(f"{count} left out (data.on_bad_row: skip): {'; '.join(bad.listed(5))}.")
     if not rows:
         what = "\n".join(["no rows are left." if found.notes else "there is a header, but no row.", *found.notes])
-        raise DataError(f"{', '.join(str(path) for _, path in config.files)}: {what}")
+        raise DataError(f"{printable(', '.join(str(path) for _, path in config.files))}: {what}")
 
 
 def other_data(config: Config, path: Path) -> Config:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cvlab.data.image_file import UnreadableImage
+from cvlab.data.image_file import UnreadableImage, read_image
 from cvlab.data.stored_pixels import Pixels, Pixels16, on_black, read_stored
 
 LOW_RANGE = 65535 / 8
@@ -56,7 +56,7 @@ def decode_image(path: Path, *, image_size: tuple[int, int]) -> DecodedImage:
     try:
         if not path.is_file():
             raise UnreadableImage("is not a file")
-        data = path.read_bytes()
+        data = read_image(path)
     except (OSError, ValueError) as error:
         raise UnreadableImage(f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
     try:

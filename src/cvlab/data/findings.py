@@ -75,7 +75,7 @@ def report_copies(table: SampleTable, notes: list[str], warnings: list[str]) -> 
         most = max(copies, key=len)
         notes.append(
             f"{counted(sum(map(len, copies)) - len(copies), 'identical copy', 'identical copies')} of other files "
-            f"(most often: {table.sample_id[most[0]]}, {len(most)} times)."
+            f"(most often: {printable(table.sample_id[most[0]])}, {len(most)} times)."
         )
     truth = [*zip(*table.targets.values(), strict=True)]
     torn = [rows for rows in copies if len({truth[row] for row in rows}) > 1]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import re
 import stat
 import time
 from collections.abc import Sequence
@@ -12,12 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from cvlab.bounded_file import parse_json, read_bounded
 from cvlab.console import Console
 from cvlab.errors import DataError, counted, listing
 from cvlab.run_folder import write_json
 
 # A file written twice within the clock's granularity (2 s on FAT) looks unchanged, so young files are not remembered.
 SETTLED_NANOSECONDS = 3_000_000_000
+
+MAX_INDEX_BYTES = 5_000_000_000
+_HASH = re.compile("[0-9a-f]{64}")
 
 Signature = list[int]
 
@@ -110,7 +114,7 @@ def _signature(status: os.stat_result) -> Signature:
 
 def _known_hash(name: str, entry: object) -> str | None:
     """Returns the remembered hash if the file still looks as it did then."""
-    if not isinstance(entry, list) or len(entry) != 5 or not isinstance(entry[4], str):
+    if not isinstance(entry, list) or len(entry) != 5 or not isinstance(entry[4], str) or not _HASH.fullmatch(entry[4]):
         return None
     try:
         status = os.stat(name)
@@ -131,8 +135,8 @@ def _index_path(names: Sequence[str], cache_dir: Path) -> Path:
 def _load_index(index: Path) -> dict[str, object]:
     # Only a memory: one that is missing or damaged means reading the files again, nothing worse.
     try:
-        content = json.loads(index.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = parse_json(read_bounded(index, MAX_INDEX_BYTES))
+    except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -25,7 +25,7 @@ def entries(folder: Path) -> list[tuple[str, bool]]:
         with os.scandir(folder) as found:
             return sorted((entry.name, entry.is_dir()) for entry in found if not entry.name.startswith("."))
     except OSError as error:
-        raise DataError(f"{folder}: this folder cannot be read ({error.strerror}).") from error
+        raise DataError(f"{printable(str(folder))}: this folder cannot be read ({error.strerror}).") from error
 
 
 def subfolders(folder: Path) -> list[str]:

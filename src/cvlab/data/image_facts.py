@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +12,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from cvlab.bounded_file import parse_json, read_bounded
 from cvlab.console import Console
 from cvlab.data.decode import quiet_decoding
-from cvlab.data.fingerprint import worker_count
+from cvlab.data.fingerprint import MAX_INDEX_BYTES, worker_count
 from cvlab.run_folder import write_json
 
 VERSION = 1
@@ -111,9 +111,9 @@ def _index_path(paths: Sequence[Path], cache_dir: Path) -> Path:
 
 def _load(index: Path) -> dict[str, ImageFacts]:
     try:
-        content = json.loads(index.read_text(encoding="utf-8"))
+        content = parse_json(read_bounded(index, MAX_INDEX_BYTES))
         return {key: _checked(value) for key, value in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 
 from PIL import (
     BmpImagePlugin,
@@ -15,8 +16,12 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from cvlab.bounded_file import read_bounded
+
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
 MAX_PIXELS = 200_000_000
+# As many pixels of 16-bit colour with transparency, and then some.
+MAX_BYTES = 2_000_000_000
 NOT_UNSIGNED = "holds signed or floating-point values: expected unsigned 8 or 16 bits a channel"
 NOT_COVERED = "is incomplete: its strips or tiles do not cover the image"
 
@@ -68,6 +73,19 @@ def open_image(data: bytes) -> ImageFile.ImageFile:
     image = _READERS[format_of(data)](BytesIO(data))
     check_size(*image.size)
     return image
+
+
+def read_image(path: Path) -> bytes:
+    """Reads an image file.
+
+    Raises:
+        UnreadableImage: It is larger than any image that is decoded here.
+        OSError: It cannot be read, or is no ordinary file.
+    """
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise UnreadableImage(f"has {size:,} bytes: expected at most {MAX_BYTES:,}")
+    return read_bounded(path, MAX_BYTES)
 
 
 def check_size(width: int, height: int) -> None:

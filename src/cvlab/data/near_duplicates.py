@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from cvlab.data.array_file import open_array
 from cvlab.data.cache import ImageCache
 from cvlab.errors import DataError
 from cvlab.run_folder import atomic_path
@@ -84,13 +85,8 @@ def looks_of(cache: ImageCache) -> Looks:
 
 def _read(path: Path | None, count: int) -> Words | None:
     # Only a memory: one that is missing or damaged means hashing again, nothing worse.
-    if path is None:
-        return None
-    with suppress(OSError, ValueError, EOFError):
-        words: Words = np.load(path, allow_pickle=False)
-        if words.shape == (count, 4) and words.dtype == np.uint64:
-            return words
-    return None
+    words = None if path is None else open_array(path, np.uint64, (count, 4))
+    return None if words is None else np.array(words)
 
 
 def _write(path: Path | None, words: Words) -> None:

@@ -13,13 +13,16 @@ from typing import get_args
 
 import numpy as np
 
+from cvlab.bounded_file import read_bounded
 from cvlab.config import Variant
 from cvlab.errors import DataError, RunFolderError, counted, listing
+from cvlab.spreadsheet import as_text, as_written
 from cvlab.text import printable
 
 SPLITS = ("train", "val", "test")
 _COLUMNS = ("sample_id", "stage", "split", "group", "path", "mask", "box", "variant", "content")
 _TARGET = "target:"
+MAX_BYTES = 1_000_000_000
 CLASS = "class"
 MASK = "mask"
 
@@ -201,7 +204,7 @@ def _is_utf8(text: str) -> bool:
 
 
 def samples_csv(table: SampleTable) -> str:
-    """Writes a table as CSV text."""
+    """Writes a table as CSV text, in which no cell is a formula."""
     names = list(table.targets)
     columns = [getattr(table, name) for name in _COLUMNS] + [table.targets[name] for name in names]
     # Python before 3.13 leaves a lone carriage return without quotes, and then cannot read it back.
@@ -209,7 +212,7 @@ def samples_csv(table: SampleTable) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL if hazard else csv.QUOTE_MINIMAL)
     writer.writerow([*_COLUMNS, *(_TARGET + name for name in names)])
-    writer.writerows(zip(*columns, strict=True))
+    writer.writerows([*map(as_text, map(str, row))] for row in zip(*columns, strict=True))
     return out.getvalue()
 
 
@@ -220,8 +223,8 @@ def read_samples(path: Path) -> SampleTable:
         RunFolderError: The file is missing, or it is not a table of samples.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            header, *rows = list(csv.reader(file))
+        text = read_bounded(path, MAX_BYTES).decode("utf-8")
+        header, *rows = [[*map(as_written, row)] for row in csv.reader(io.StringIO(text, newline=""))]
     except (OSError, ValueError, csv.Error) as error:
         raise RunFolderError(f"{path}: cannot be read as a table of samples ({error}).") from error
     named = all(name.startswith(_TARGET) for name in header[len(_COLUMNS) :]) and len(set(header)) == len(header)
@@ -233,6 +236,8 @@ def read_samples(path: Path) -> SampleTable:
     for name, known in (("split", SPLITS), ("variant", get_args(Variant))):
         if unknown := sorted({*columns[name]} - {*known, ""}):
             expected = ", ".join(known)
-            raise RunFolderError(f"{path}: is damaged: expected a {name} out of {expected}, found '{unknown[0]}'.")
+            raise RunFolderError(
+                f"{path}: is damaged: expected a {name} out of {expected}, found '{printable(unknown[0])}'."
+            )
     targets = {name.removeprefix(_TARGET): columns.pop(name) for name in header[len(_COLUMNS) :]}
     return SampleTable(**columns, targets=targets)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cvlab.data.samples import CLASS, SampleTable
+from cvlab.errors import DataError
+from cvlab.text import has_control, printable
 
 SYNTHETIC_MARK = "SYNTHETIC.md"
 
@@ -25,6 +27,15 @@ class Labels:
     class_names: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
     masks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises DataError for names that would break lines of messages, tables and figures."""
+        strange = [name for name in (*self.class_names, *self.numbers, *self.masks) if has_control(name)]
+        if strange:
+            raise DataError(
+                f"the name '{printable(strange[0])}' of a class or a number holds a control character: expected words. "
+                "Rename the folder, or correct the table."
+            )
 
     @classmethod
     def of_masks(cls, structure: str) -> Labels:

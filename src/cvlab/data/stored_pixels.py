@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import BmpImagePlugin, Image, ImageFile, PngImagePlugin, TiffImagePlugin
 
 from cvlab.data.image_file import BIG_ENDIAN_BIG_TIFF, TIFF, UnreadableImage, check_tiff, format_of, open_image
+from cvlab.data.image_structure import check_structure
 from cvlab.data.tiff import read_tiff
 
 Pixels = npt.NDArray[np.uint8]
@@ -65,6 +66,7 @@ def read_stored(data: bytes) -> StoredPixels:
         UnreadableImage: The bytes are no usable image.
         Exception: They are damaged; Pillow raises nearly anything.
     """
+    check_structure(data)
     if data.startswith(BIG_ENDIAN_BIG_TIFF):
         return _by_tifffile(data)
     try:

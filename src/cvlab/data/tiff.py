@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cvlab.data.image_file import (
+    MAX_PIXELS,
     NOT_COVERED,
     NOT_UNSIGNED,
     UnreadableImage,
@@ -16,7 +18,9 @@ from cvlab.data.image_file import (
     check_pages,
     check_size,
 )
+from cvlab.data.image_structure import check_strips
 
+PADDING = 4096
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _STRAIGHT_ALPHA = 2  # premultiplied (associated) alpha is on black already, and what is unspecified is no alpha
 _ORIENTATION = 274
@@ -52,6 +56,10 @@ def read_tiff(data: bytes) -> TiffPixels:
         check_pages(len(file.pages))
         page = file.pages[0]
         _check_page(page, len(data))
+        # Some programs pad their strips.
+        most = 2 * math.prod(page.chunks) * page.dtype.itemsize + PADDING
+        places = [*zip(page.dataoffsets, page.databytecounts, strict=True)]
+        check_strips(data, places, compression=int(page.compression), most=most)
         values = page.asarray()
         orientation = page.tags.get(_ORIENTATION)
     if page.axes == "SYX":
@@ -70,12 +78,15 @@ def _check_page(page: Any, size: int) -> None:
         raise UnreadableImage(NOT_UNSIGNED)
     bits = page.bitspersample if isinstance(page.bitspersample, tuple) else (page.bitspersample,)
     check_bits({*bits}, {8, 16})
+    if math.prod(page.chunks) > MAX_PIXELS:
+        raise UnreadableImage(f"is stored in tiles of {' x '.join(map(str, page.chunks))}: expected smaller ones")
     if page.axes not in ("YX", "YXS", "SYX") or page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB):
         kind = getattr(page.photometric, "name", page.photometric)
         raise UnreadableImage(f"is a TIFF of the kind {kind} with the axes {page.axes}: expected a grey or RGB image")
     # tifffile fills with zeros what is not there.
     places = zip(page.dataoffsets, page.databytecounts, strict=True)
-    if not page.dataoffsets or any(not start or not count or start + count > size for start, count in places):
+    missing = len(page.dataoffsets) < math.prod(page.chunked)
+    if missing or any(not start or not count or start + count > size for start, count in places):
         raise UnreadableImage(NOT_COVERED)
 
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cvlab.bounded_file import read_bounded
 from cvlab.errors import RunFolderError
+from cvlab.spreadsheet import as_text, as_written
 
+MAX_BYTES = 1_000_000_000
 Rows = list[list[str]]
 
 
 def csv_line(fields: Sequence[str]) -> str:
-    """Returns one row as CSV text."""
+    """Returns one row as CSV text, in which no cell is a formula."""
+    cells = map(as_text, fields)
     # csv.writer leaves a lone carriage return unquoted before Python 3.13; the reader would end the row there.
-    quoted = ('"' + text.replace('"', '""') + '"' if set(text) & set(',"\r\n') else text for text in fields)
+    quoted = ('"' + text.replace('"', '""') + '"' if set(text) & set(',"\r\n') else text for text in cells)
     return ",".join(quoted) + "\n"
 
 
@@ -33,8 +38,8 @@ def read_rows(path: Path) -> Rows:
         RunFolderError: The file is missing or is no UTF-8 CSV.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.reader(file, strict=True))
+        text = read_bounded(path, MAX_BYTES).decode("utf-8")
+        rows = [[*map(as_written, row)] for row in csv.reader(io.StringIO(text, newline=""), strict=True)]
     except OSError as error:
         raise RunFolderError(
             f"{path}: cannot be read ({error.strerror}). Run `cvlab evaluate RUN_DIR` first."

@@ -58,6 +58,7 @@ class MaskThreshold:
             point = cls(**{field.name: value[field.name] for field in fields(cls)})
             sound = 0.0 <= point.threshold <= 1.0 and 0.0 <= point.dice_pooled <= 1.0 and point.images > 0
             sound = sound and (point.rule == BEST_DICE or isinstance(point.rule, int | float))
+            sound = sound and isinstance(point.split, str)
         except (TypeError, KeyError):
             sound = False
         if not sound:

@@ -19,18 +19,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cvlab.models.hdf5_file import UnreadableWeights as UnreadableWeights
+from cvlab.models.hdf5_file import check_array, check_contents, member
+from cvlab.models.keras_archive import CONFIG, RUN_STATE, WEIGHTS, check_members, check_no_code, read_member
+from cvlab.models.older_names import has_older_names, read_older_names
+
 if TYPE_CHECKING:
     import h5py
 
-MEMBER = "model.weights.h5"
-# What the checkpoint of a run of cvlab holds besides.
-RUN_STATE = "cvlab_state.json"
 HDF5, ZIP, PICKLE = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", re.compile(rb"\x80[\x02-\x05]")
 EXPECTED = "expected weights that Keras saved (.weights.h5, .h5 or .keras)"
-
-
-class UnreadableWeights(Exception):
-    """A file that holds no weights of Keras. Its text is the reason, without the path."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +66,8 @@ def open_weights(path: Path) -> Iterator[h5py.File]:
     import h5py
 
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise UnreadableWeights("is no ordinary file")
         with path.open("rb") as file:
             start = file.read(len(HDF5))
         if start == HDF5:
@@ -76,7 +76,7 @@ def open_weights(path: Path) -> Iterator[h5py.File]:
             opened = h5py.File(io.BytesIO(_member(path)))
         else:
             raise UnreadableWeights(_foreign(start))
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile, EOFError) as error:
         raise UnreadableWeights(f"is missing, damaged or cut short ({error})") from error
     with opened:
         yield opened
@@ -94,11 +94,21 @@ def is_checkpoint_of_a_run(path: Path) -> bool:
 def _member(path: Path) -> bytes:
     """Returns the weights in a `.keras` archive, whose checksum is checked."""
     with zipfile.ZipFile(path) as archive:
-        if MEMBER not in archive.namelist():
+        if WEIGHTS not in archive.namelist():
             pickled = any(name.endswith((".pkl", ".pickle")) for name in archive.namelist())
-            what = "holds pickled objects, as PyTorch writes them" if pickled else f"is an archive without {MEMBER}"
+            what = "holds pickled objects, as PyTorch writes them" if pickled else f"is an archive without {WEIGHTS}"
             raise UnreadableWeights(f"{what}: {EXPECTED}")
-        return archive.read(MEMBER)
+        check_members(archive, own=False)
+        if CONFIG in archive.namelist():
+            check_no_code(_without_training(read_member(archive, CONFIG)))
+        return archive.read(WEIGHTS)
+
+
+def _without_training(config: Any) -> Any:
+    """Returns the network in a configuration: optimizer, loss and metrics have no say in what it computes."""
+    if not isinstance(config, dict):
+        return config
+    return {key: value for key, value in config.items() if key not in ("compile_config", "training_config")}
 
 
 def _foreign(start: bytes) -> str:
@@ -115,6 +125,7 @@ def stored_networks(file: h5py.File) -> list[StoredNetwork]:
     Raises:
         UnreadableWeights: There are no layers in it, or it is damaged.
     """
+    check_contents(file)
     try:
         networks = _networks(file)
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, OSError) as error:
@@ -125,9 +136,9 @@ def stored_networks(file: h5py.File) -> list[StoredNetwork]:
 
 
 def _networks(file: h5py.File) -> list[StoredNetwork]:
-    group = file if _has_attribute(file, "layer_names") else file.get("model_weights", file)
-    if _has_attribute(group, "layer_names"):
-        return [StoredNetwork(dict(enumerate(_listed(group))), ordered=True)]
+    group = file if has_older_names(file) else file.get("model_weights", file)
+    if has_older_names(group):
+        return [StoredNetwork(dict(enumerate(_listed(file, group))), ordered=True)]
     layers = dict(_found(file))
     inner = {path[: match.start()] for path in layers for match in re.finditer(r"(?:^|(?<=/))layers/", path)}
     return [
@@ -136,34 +147,25 @@ def _networks(file: h5py.File) -> list[StoredNetwork]:
     ]
 
 
-def _has_attribute(group: h5py.Group, name: str) -> bool:
-    # A long list is stored in parts: layer_names0, layer_names1, ...
-    return name in group.attrs or f"{name}0" in group.attrs
-
-
-def _attribute(group: h5py.Group, name: str) -> list[str]:
-    parts = [name] if name in group.attrs else [f"{name}{i}" for i in range(len(group.attrs))]
-    values = [value for part in parts if part in group.attrs for value in group.attrs[part]]
-    return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
-
-
-def _listed(group: h5py.Group) -> Iterator[StoredLayer]:
+def _listed(file: h5py.File, group: h5py.Group) -> Iterator[StoredLayer]:
     """The layers of the older format, in their order, without those that have no weights."""
-    for name in _attribute(group, "layer_names"):
-        layer = _inside(group, name)
-        if arrays := [_dataset(layer, weight) for weight in _attribute(layer, "weight_names")]:
+    names = read_older_names(file)
+    check_no_code(_without_training(names.config))
+    for name, weights in zip(names.layers, names.weights, strict=True):
+        layer = member(group, name)
+        if arrays := [_dataset(layer, weight) for weight in weights]:
             yield StoredLayer(name, arrays)
 
 
 def _found(group: h5py.Group, above: str = "") -> Iterator[tuple[str, StoredLayer]]:
     """The layers of the newer format by their path."""
     for name in group:
-        item = _inside(group, name)
+        item = member(group, name)
         if not hasattr(item, "keys"):
             continue
         if name == "vars" and len(item):
-            arrays = [_dataset(item, key) for key in sorted(item, key=_number)]
-            yield above.rstrip("/"), StoredLayer(str(item.attrs.get("name", above.rstrip("/"))), arrays)
+            path = above.rstrip("/")
+            yield path, StoredLayer(path, [_dataset(item, key) for key in sorted(item, key=_number)])
         elif name not in ("vars", "seed_generator"):
             # As TensorFlow's own Keras called it.
             path = f"{above}{name.replace('_layer_checkpoint_dependencies', 'layers')}/"
@@ -175,18 +177,8 @@ def _number(key: str) -> tuple[int, str]:
 
 
 def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
-    item = _inside(group, name)
-    numbers = getattr(item, "dtype", None) is not None and item.dtype.kind in "fiu"
-    if not numbers or item.external or item.is_virtual:
-        raise UnreadableWeights(f"has something else than an array of numbers at {item.name}")
-    return item
-
-
-def _inside(group: h5py.Group, name: str) -> Any:
-    """Returns a member of a group, but not one that a link fetches from another file."""
-    item = group[name]
-    if item.file != group.file:
-        raise UnreadableWeights(f"has a link to another file at {group.name}/{name}")
+    item = member(group, name)
+    check_array(item)
     return item
 
 

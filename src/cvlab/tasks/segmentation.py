@@ -30,6 +30,7 @@ from cvlab.metrics.segmentation import (
 )
 from cvlab.metrics.segmentation_replicates import resampling
 from cvlab.metrics.segmentation_threshold import BEST_DICE, DEFAULT
+from cvlab.png_file import read_png
 from cvlab.run_folder import Json, atomic_path
 from cvlab.tasks.pictures import Gallery, Pictures
 from cvlab.tasks.segmentation_settings import Dice, Loss
@@ -229,6 +230,5 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
 
 def read_mask(path: Path) -> np.ndarray:
     """Reads what `write_mask` wrote, as booleans (height, width)."""
-    with Image.open(path) as image:
-        found: np.ndarray = np.asarray(image) > 0
-        return found
+    found: np.ndarray = np.asarray(read_png(path)) > 0
+    return found
