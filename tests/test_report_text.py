@@ -1,8 +1,11 @@
 from __future__ import annotations
 
-import pytest
+from html import escape
 
-from cvlab.report_text import change, code, md, number
+import pytest
+from markdown_it import MarkdownIt
+
+from cvlab.report_text import cell, change, code, md, number
 
 
 @pytest.mark.parametrize(
@@ -22,8 +25,20 @@ def test_md(text: object, escaped: str) -> None:
 def test_code_survives_back_quotes() -> None:
     assert code("a") == "`a`"
     assert code("`a``") == "``` `a`` ```"
-    assert code("a|b") == r"`a\|b`"
+    assert code("a|b") == "`a|b`"
     assert code("") == "(empty)"
+
+
+TEXTS = ["a|b", "`|`", r"\|", r"C:\a|b", "``a|``b`", "||", "|`", r"\`|`", "`a` | `b`", "\\"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_pipe_is_shown_as_it_is_in_tables_and_outside(text: str) -> None:
+    github = MarkdownIt("commonmark").enable("table")
+    for written, shown in ((md(text), escape(text)), (code(text), f"<code>{escape(text)}</code>")):
+        assert github.render(written) == f"<p>{shown}</p>\n"
+        table = github.render(f"| head | b |\n| --- | --- |\n| {cell(written)} | next |\n")
+        assert f"<td>{shown}</td>\n<td>next</td>" in table
 
 
 def test_numbers() -> None:
