@@ -20,6 +20,7 @@ from cvlab.config_evaluate import Bootstrap
 from cvlab.metrics import classification_replicates, regression_replicates, segmentation_replicates
 from cvlab.metrics.binary import binary_metrics
 from cvlab.metrics.calibration import DECOMPOSITION
+from cvlab.metrics.class_means import MEANS
 from cvlab.metrics.classification import ClassificationPredictions, classification_metrics
 from cvlab.metrics.intervals import with_intervals
 from cvlab.metrics.operating_point import OperatingPoint
@@ -194,7 +195,9 @@ def test_a_rare_class_is_named() -> None:
     assert "3 samples alone" in found["per_class"]["per_class"]["roc_auc"]["no_interval"]
     assert ends(found["per_class"]["per_class"]["recall"])[1] <= 1
     assert any("per_class: fewer than 6 samples" in note for note in found["intervals"]["notes"])
-    assert "rare classes apart" in found["macro_recall"]["method"]
+    for mean in MEANS:
+        assert found[mean]["no_interval"] == "rare classes decide it: per_class (3 samples)"
+    assert "rare classes apart" in found["weighted_recall"]["method"]
     few = of_classes(classes(90, group=np.arange(90) % 12))
     assert few["intervals"]["notes"] == ["only 12 groups: the intervals are rough, and rather too narrow"]
     assert not of_classes(classes(90, group=np.arange(90) % 30))["intervals"]["notes"]
