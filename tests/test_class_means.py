@@ -60,7 +60,7 @@ def test_a_mean_rests_on_no_more_than_all_groups_and_on_no_fewer_than_the_rarest
 
 def test_rare_classes_are_named() -> None:
     assert rare_classes({"a": 2, "b": 6, "c": 0}, "group", fewest=6) == "rare classes decide it: a (2 groups)"
-    many = rare_classes({name: 1 for name in "abcde"}, "sample", fewest=6)
+    many = rare_classes(dict.fromkeys("abcde", 1), "sample", fewest=6)
     assert many == "rare classes decide it: a (1 sample), b (1 sample), c (1 sample), 2 more"
 
 

@@ -131,9 +131,7 @@ def _groups_of_classes(drawn: Drawn, samples: Samples) -> dict[str, int]:
     return {name: len(np.unique(group[offer.strata == index])) for index, name in enumerate(offer.class_names)}
 
 
-def _groups_of_mean(
-    metric: str, first: Sequence[Drawn], second: Sequence[Drawn], classes: Mapping[str, int]
-) -> float:
+def _groups_of_mean(metric: str, first: Sequence[Drawn], second: Sequence[Drawn], classes: Mapping[str, int]) -> float:
     """On how many groups the difference of two means over classes rests."""
     drawn = {}
     for name in classes:
