@@ -27,6 +27,7 @@ from cvlab.statistics.bootstrap import (
     jackknife_weights,
     percentile_interval,
     stratified,
+    too_biased,
     weight_chunks,
 )
 from cvlab.statistics.delong import auc_interval, delong
@@ -204,6 +205,8 @@ class _Basis:
             return _none(rare_classes(self.classes, self.unit, fewest=self.fewest))
         if one_value:
             return _none("every resample gives this value")
+        if path not in self.table.by_chance and (reason := too_biased(self.whole[path], drawn)):
+            return _none(reason)
         low, high, name = self._percentiles(path, drawn, min(deciding, resting))
         if not np.isfinite([low, high]).all():
             return _none(f"it is infinite in {np.isinf(drawn).mean():.0%} of the resamples")
