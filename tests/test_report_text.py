@@ -44,6 +44,7 @@ def test_a_pipe_is_shown_as_it_is_in_tables_and_outside(text: str) -> None:
 def test_numbers() -> None:
     assert number({"value": 0.12345}) == "0.123"
     assert number({"value": 1234}) == "1,234"
+    assert number({"value": -0.0004, "low": -0.001, "high": 0.0}) == "0.000 (-0.001 to 0.000)"
     assert number({"value": None, "reason": "a|b"}) == r"undefined (a\|b)"
     assert change({"value": 0.5}, {"value": 0.25}) == "0.500 → 0.250 (-0.250)"
     assert change({"value": None, "reason": "x"}, {"value": 0.25}) == "undefined (x) → 0.250"

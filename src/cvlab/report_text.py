@@ -38,7 +38,7 @@ def longest_ticks(text: str) -> int:
 
 def three_decimals(value: float) -> str:
     """Returns `value` to three decimals, counts whole."""
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:z.3f}"
 
 
 def number(cell: dict[str, Any], shown: Callable[[float], str] = three_decimals) -> str:
