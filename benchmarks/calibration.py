@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -24,8 +25,9 @@ from cvlab.metrics.calibration import (
     expected_calibration_error,
     judged,
 )
-from cvlab.metrics.intervals import with_intervals
+from cvlab.metrics.intervals import JACKKNIFE_BLOCKS, with_intervals
 from cvlab.metrics.replicates import Resampling
+from cvlab.statistics.bootstrap import bca_interval, group_weights, jackknife_weights, percentile_interval
 
 Array = np.ndarray[Any, Any]
 
@@ -76,8 +78,8 @@ SCENARIOS = [
 ]
 
 
-def intervals(scenario: Scenario, settings: Bootstrap, seed: int) -> list[dict[str, Any]]:
-    """The cell of one drawn sample as it is reported, by BCa and by percentiles."""
+def intervals(scenario: Scenario, settings: Bootstrap, seed: int) -> list[tuple[float, float]]:
+    """The interval of one drawn sample as it is reported, by BCa and by percentiles."""
     rng = np.random.default_rng([seed, scenario.samples, scenario.classes])
     true, scores = scenario.draw(rng, scenario.samples)
     target = (rng.random(scenario.samples)[:, None] > true.cumsum(axis=1)).sum(axis=1)
@@ -91,10 +93,13 @@ def intervals(scenario: Scenario, settings: Bootstrap, seed: int) -> list[dict[s
         by_chance={("ece",): errors_by_chance(scores)["ece"]},
     )
     cell = {"ece": expected_calibration_error(target, scores)}
-    plain = replace(table, by_chance={})
-    percentile = settings.model_copy(update={"method": "percentile"})
-    ways = ((table, settings), (plain, settings), (plain, percentile))
-    return [with_intervals(cell, *way, seed=seed)["ece"] for way in ways]
+    reported = with_intervals(cell, table, settings, seed=seed)["ece"]
+    drawn = table.replicates(group_weights(table.group, resamples=settings.resamples, seed=seed))["ece"]
+    left_out = table.replicates(jackknife_weights(table.group, blocks=JACKKNIFE_BLOCKS))["ece"]
+    percentiles = bca = percentile_interval(drawn, groups=scenario.samples)
+    with suppress(ValueError):
+        bca = bca_interval(cell["ece"]["value"], drawn, left_out, groups=scenario.samples)
+    return [(reported["low"], reported["high"]), bca, percentiles]
 
 
 def main() -> None:
@@ -115,8 +120,8 @@ def main() -> None:
             # A perfectly calibrated network has no error; what is left of it in bins is noise.
             truth = 0.0 if one.sureness == 1 else one.truth()
             found = [*zip(*pool.map(partial(intervals, one, settings), range(repeats), chunksize=10), strict=True)]
-            held = [np.mean([cell["low"] <= truth <= cell["high"] for cell in cells]) for cells in found]
-            width = np.mean([cell["high"] - cell["low"] for cell in found[0]])
+            held = [np.mean([low <= truth <= high for low, high in ends]) for ends in found]
+            width = np.mean([high - low for low, high in found[0]])
             head = f"| {one.samples:,} | {one.classes} | {one.sureness:g} | {truth:.3f} | {held[0]:.1%} | {width:.3f}"
             print(f"{head} | {held[1]:.1%} | {held[2]:.1%} |", flush=True)
     print(f"\n{repeats:,} samples each, {time.perf_counter() - start:,.0f} s")

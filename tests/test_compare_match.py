@@ -190,6 +190,7 @@ def test_one_run_the_same_twice_a_copy_and_no_run(pair: list[RunFolder], tmp_pat
     shutil.copytree(first, tmp_path / "copy")
     assert f"is a copy of {first}" in refused(first, tmp_path / "copy")
     assert "there is no such run folder" in refused(first, tmp_path / "nowhere")
+    assert "config.yaml: is a file; expected the folder of a run" in refused(first, first / "config.yaml")
     assert "is not a run folder and holds none" in refused(first, first / "predictions")
 
 

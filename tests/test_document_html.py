@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import re
+import tomllib
 from base64 import b64decode, b64encode
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -215,3 +216,12 @@ def test_a_picture_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.png").unlink()
     with pytest.raises(RunFolderError, match=r"a\.png: cannot be read as a picture"):
         to_html(document, tmp_path)
+
+
+def test_every_file_of_the_package_that_is_no_module_is_installed() -> None:
+    root = Path(__file__).parent.parent
+    patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["cvlab"]
+    package = root / "src" / "cvlab"
+    others = {path for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert {path.name for path in others} >= {"document.html", "document.css", "document.js", "py.typed"}
+    assert others == {path for pattern in patterns for path in package.glob(pattern)}

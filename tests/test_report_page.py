@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,38 +9,35 @@ from typing import Any
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.remote.webelement import WebElement
 
 from cvlab.document import Document, Section, Table
 from cvlab.document_html import to_html
 from cvlab.report import write_report
 from cvlab.report_text import md
 from cvlab.run_folder import RunFolder, read_json, write_json
+from tests.browser_fixture import (
+    DESKTOP,
+    IN_A_BROWSER,
+    LONG_NAME,
+    PERSIAN,
+    PHONE,
+    SCRIPT,
+    check_widths,
+    column,
+    log,
+    opened,
+    requests,
+    resize,
+    section,
+    started,
+)
 from tests.run_fixture import fake_run
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-SCRIPT, PERSIAN = "<script>alert(1)</script>", "خشمگین و غمگین"
-LONG_NAME = f"faces/{'a_very_long_name-' * 11}{'x' * 3}.jpg"
 NAMES = (SCRIPT, PERSIAN, '"><img src=x onerror=alert(2)>', "calm", "sad", "glad")
-DESKTOP, PHONE = (1300, 850), (390, 780)
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="there is no chromium with its chromedriver"),
-]
+pytestmark = IN_A_BROWSER
 
 
 @pytest.fixture(scope="module")
@@ -59,57 +54,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    driver.get("about:blank")
-    yield driver
-    driver.quit()
+    with started(tmp_path_factory.mktemp("chromium")) as driver:
+        yield driver
 
 
 @pytest.fixture
 def page(run: RunFolder, chromium: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
-    """The page, newly opened at the size of a desktop; at the end nothing was complained of and nothing asked for."""
-    resize(chromium, DESKTOP)
-    requests(chromium)
-    chromium.get(run.report_page.as_uri())
-    yield chromium
-    assert log(chromium, "browser") == []
-    assert requests(chromium) == {run.report_page.as_uri()}
-
-
-def resize(driver: webdriver.Chrome, size: tuple[int, int]) -> None:
-    metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 2, "mobile": size == PHONE}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-
-
-def requests(driver: webdriver.Chrome) -> set[str]:
-    """What left the page since this was last looked at; what it carries in itself, or its policy stopped, did not."""
-    messages = [json.loads(entry["message"])["message"] for entry in log(driver, "performance")]
-    asked, stopped = {}, set()
-    for message in messages:
-        parameters = message["params"]
-        if message["method"] == "Network.requestWillBeSent":
-            asked[parameters["requestId"]] = str(parameters["request"]["url"])
-        elif message["method"] == "Network.loadingFailed" and parameters.get("blockedReason") == "csp":
-            stopped.add(parameters["requestId"])
-    return {url for key, url in asked.items() if key not in stopped and not url.startswith(("data:", "chrome"))}
-
-
-def log(driver: webdriver.Chrome, kind: str) -> list[dict[str, Any]]:
-    return list(driver.execute("getLog", {"type": kind})["value"])
-
-
-def section(driver: webdriver.Chrome, anchor: str) -> WebElement:
-    return driver.find_element(By.ID, anchor)
-
-
-def column(table: WebElement, place: int) -> list[str]:
-    cells = "return [...arguments[0].tBodies[0].rows].map((row) => row.cells[arguments[1]].textContent)"
-    return list(table.parent.execute_script(cells, table, place))
+    with opened(chromium, run.report_page) as driver:
+        yield driver
 
 
 def test_a_table_is_sorted_by_a_click_and_by_the_keyboard(page: webdriver.Chrome) -> None:
@@ -179,14 +131,6 @@ def test_nothing_is_wider_than_the_window(page: webdriver.Chrome, size: tuple[in
     check_widths(page, size)
     contents = page.find_element(By.CSS_SELECTOR, "nav details")
     assert (contents.get_dom_attribute("open") is not None) == (size == DESKTOP)
-
-
-def check_widths(page: webdriver.Chrome, size: tuple[int, int]) -> None:
-    assert page.execute_script("return document.documentElement.scrollWidth") <= size[0]
-    too_wide = """
-        return [...document.querySelectorAll("main p, main li, figure, h1, h2, .window, pre")]
-            .filter((element) => element.getBoundingClientRect().right > innerWidth + 1).length"""
-    assert page.execute_script(too_wide) == 0
 
 
 def test_a_table_of_100_classes_and_long_names(chromium: webdriver.Chrome, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from cvlab.statistics.bootstrap import (
     percentile_interval,
     stratified,
     tail,
+    too_biased,
     weight_chunks,
 )
 from cvlab.statistics.delong import auc_interval, delong, paired_test
@@ -254,3 +255,13 @@ def test_delong_refuses_what_has_no_variance() -> None:
         delong([True, False, False], [[0.1, 0.2, 0.3]])
     with pytest.raises(ValueError, match="finite"):
         delong([True, True, False, False], [[0.1, 0.2, np.nan, 0.3]])
+
+
+def test_replicates_beside_the_value_are_too_biased() -> None:
+    # Mean 0.6 and standard deviation 1.
+    drawn = np.array([-0.4, 1.6] * 50)
+    assert too_biased(0.0, drawn) == "resampling itself moves it by 0.6 standard errors"
+    assert too_biased(1.2, drawn) == "resampling itself moves it by 0.6 standard errors"
+    assert too_biased(0.2, drawn) == ""
+    assert too_biased(0.0, [np.inf, 1.0]) == ""
+    assert too_biased(0.1 + 0.2, [0.3] * 5) == ""

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from shutil import rmtree
 
+from cvlab.compare_definitions import with_links
 from cvlab.compare_document import document_of
 from cvlab.compare_draws import SEED, resamples_of
 from cvlab.compare_entrants import Entrant, Result, read_entrants
@@ -207,7 +208,7 @@ def _write(found: Compared, out: Path | None) -> Path:
         pictures = _draw(found, temporary)
         document = document_of(found, pictures)
         write_text(temporary / "compare.md", to_markdown(document))
-        write_text(temporary / "compare.html", to_html(document, temporary))
+        write_text(temporary / "compare.html", to_html(with_links(found, document), temporary))
         write_json(temporary / "compare.json", json_of(found))
     return target
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cvlab.compare_definitions import LOWER_IS_BETTER
 from cvlab.compare_draws import resamples_of
 from cvlab.compare_found import Compared
 from cvlab.compare_tests import Comparison, Pair
@@ -51,7 +52,7 @@ def _pair_section(found: Compared, pair: Pair) -> Section:
 def _difference_row(found: Compared, one: Comparison) -> list[str]:
     show = found.task.show
     values = ["undefined" if value is None else show(value) for value in (one.first, one.second)]
-    label = md(one.metric.label) + (" (lower is better)" if one.metric.lower_is_better else "")
+    label = md(one.metric.label) + (LOWER_IS_BETTER if one.metric.lower_is_better else "")
     tested = md("; ".join(text for text in (one.test, one.reason) if text))
     if one.difference is None:
         return [label, tested, *values, "", ""]

@@ -9,11 +9,13 @@ from statistics import fmean, stdev
 
 from cvlab.compare_config import differences
 from cvlab.compare_costs import machines_differ
+from cvlab.compare_definitions import meanings_sections
 from cvlab.compare_differences import differences_sections, other_tests_blocks
 from cvlab.compare_entrants import Entrant
-from cvlab.compare_expected import expected_blocks, meanings_blocks
+from cvlab.compare_expected import expected_blocks
 from cvlab.compare_figures import DIFFERENCES
 from cvlab.compare_found import SYNTHETIC, Compared, costs_row, value_text
+from cvlab.compare_task import cell_at
 from cvlab.compare_words import images_of
 from cvlab.document import Alert, Block, Bullets, Code, Document, Paragraph, Picture, Pictures, Section, Table
 from cvlab.errors import counted
@@ -29,7 +31,6 @@ def document_of(found: Compared, pictures: Sequence[Picture]) -> Document:
     """Returns the document of a comparison with the pictures that were drawn."""
     of_differences = [picture for picture in pictures if Path(picture.path).stem == DIFFERENCES]
     others = [picture for picture in pictures if picture not in of_differences]
-    task = str(found.entrants[0].records[0].task["name"])
     sections = [
         Section("In words", _in_words(found)),
         Section("Leaderboard", _leaderboard(found)),
@@ -41,9 +42,9 @@ def document_of(found: Compared, pictures: Sequence[Picture]) -> Document:
         Section("Other tests of the same differences", other_tests_blocks(found)),
         Section("What differs in the configurations", _configurations(found)),
         Section("What differs in devices and versions", _machines(found)),
-        Section("What the numbers mean", meanings_blocks(found, task)),
         Section("What was compared", _runs(found)),
         Section("Repeat this comparison", [Code(shlex.join(found.command), "sh")]),
+        *meanings_sections(found),
     ]
     return Document(_title(found), _opening(found), [section for section in sections if section.blocks])
 
@@ -109,6 +110,8 @@ def _about_values(found: Compared) -> str:
     described = [entrant.results[0].metrics.get(INTERVALS) for entrant in found.entrants if entrant.kind != "seeds"]
     levels = sorted({f"{one['confidence'] * 100:g} %" for one in described if one})
     said = [f"In brackets stand {' or '.join(levels)} intervals."] if levels else []
+    if levels and _lacks_intervals(found):
+        said.append("Why a value has none stands in the report of the run.")
     if any(entrant.kind == "seeds" for entrant in found.entrants):
         said.append("Behind ± stands the standard deviation over the runs, before it their mean.")
     if any(entrant.kind == "folds" for entrant in found.entrants):
@@ -116,6 +119,16 @@ def _about_values(found: Compared) -> str:
     return " ".join(
         [*said, "Size is that of best.keras; time and speed are those of training, and depend on the machine."]
     )
+
+
+def _lacks_intervals(found: Compared) -> bool:
+    cells = [
+        cell_at(entrant.results[0].metrics, metric.path)
+        for entrant in found.entrants
+        for metric in found.metrics
+        if entrant.kind != "seeds"
+    ]
+    return any(cell is not None and "no_interval" in cell for cell in cells)
 
 
 def _all_metrics(found: Compared) -> list[Block]:

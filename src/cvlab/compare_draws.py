@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from cvlab.compare_entrants import Entrant, Result
 from cvlab.compare_match import Samples
 from cvlab.compare_task import ComparedTask, Metric
 from cvlab.errors import counted
+from cvlab.metrics.class_means import MEANS, groups_of_mean, rare_classes
 from cvlab.metrics.replicates import Path, Resampling, flat
 from cvlab.statistics.bootstrap import Values, weight_chunks
 from cvlab.statistics.paired import FEWEST_GROUPS
@@ -22,14 +23,6 @@ RESAMPLES = 2000
 RESAMPLES_A_PAIR = 200
 SEED = 42
 CHUNK_SIZE = 400_000
-MOST_NAMED = 3
-# The means over classes, and what of each class they are the mean of.
-MEANS: dict[Path, str] = {
-    ("macro_roc_auc",): "roc_auc",
-    ("macro_average_precision",): "average_precision",
-    ("balanced_accuracy",): "recall",
-    ("macro_f1",): "f1",
-}
 
 
 @dataclass(frozen=True)
@@ -101,8 +94,7 @@ def _strata(drawn: Sequence[Drawn], samples: Samples) -> NDArray[Any] | None:
 def groups_behind(path: Path, first: Sequence[Drawn], second: Sequence[Drawn], samples: Samples) -> tuple[float, str]:
     """Returns on how many groups the difference of two models rests, and why that is too few; empty if it is not.
 
-    What is about one class rests on its groups. A mean over classes rests on as many as its variance has degrees of
-    freedom, and one more (Satterthwaite 1946): a class of two groups may make most of it uncertain.
+    What is about one class rests on its groups; for a mean over classes see `metrics.class_means`.
 
     Args:
         path: The metric.
@@ -114,11 +106,12 @@ def groups_behind(path: Path, first: Sequence[Drawn], second: Sequence[Drawn], s
     groups = min(_groups_of(path, one, samples) for one in (*first, *second))
     if groups < FEWEST_GROUPS:
         return groups, f"{counted(groups, unit)} are too few ({FEWEST_GROUPS} are the least)"
-    if path not in MEANS:
+    if len(path) > 1 or path[0] not in MEANS:
         return groups, ""
-    effective = min(groups, _groups_of_mean(MEANS[path], first, second, samples))
+    classes = _groups_of_classes(first[0], samples)
+    effective = min(groups, _groups_of_mean(MEANS[path[0]], first, second, classes))
     if effective < FEWEST_GROUPS:
-        return effective, f"rare classes decide it: {_rare(first[0], samples, unit)}"
+        return effective, rare_classes(classes, unit, fewest=FEWEST_GROUPS)
     return effective, ""
 
 
@@ -132,28 +125,16 @@ def _groups_of(path: Path, drawn: Drawn, samples: Samples) -> int:
     return len(np.unique(group))
 
 
-def _rare(drawn: Drawn, samples: Samples, unit: str) -> str:
-    counts = _groups_of_classes(drawn, samples)
-    shown = [f"{name} ({counted(groups, unit)})" for name, groups in counts.items() if 0 < groups < FEWEST_GROUPS]
-    return ", ".join([*shown[:MOST_NAMED], *([f"{len(shown) - MOST_NAMED} more"] if len(shown) > MOST_NAMED else [])])
-
-
 def _groups_of_classes(drawn: Drawn, samples: Samples) -> dict[str, int]:
     """In how many groups each class stands."""
     group, offer = samples.group[samples.rows(drawn.result)], drawn.resampling
     return {name: len(np.unique(group[offer.strata == index])) for index, name in enumerate(offer.class_names)}
 
 
-def _groups_of_mean(metric: str, first: Sequence[Drawn], second: Sequence[Drawn], samples: Samples) -> float:
-    """One more than the degrees of freedom of the variance of a mean over classes."""
-    parts = []
-    for name, groups in _groups_of_classes(first[0], samples).items():
+def _groups_of_mean(metric: str, first: Sequence[Drawn], second: Sequence[Drawn], classes: Mapping[str, int]) -> float:
+    """On how many groups the difference of two means over classes rests."""
+    drawn = {}
+    for name in classes:
         means = [np.mean([one.replicates["per_class", name, metric] for one in of], axis=0) for of in (first, second)]
-        variance = float(np.nan_to_num(means[0] - means[1]).var())
-        if groups == 1 and variance:
-            return 1.0
-        if groups > 1:
-            # Resamples of g groups vary less than samples of g groups do, by (g - 1) / g.
-            parts.append((variance * groups / (groups - 1), groups - 1))
-    total = sum(variance for variance, _ in parts)
-    return 1 + total**2 / sum(variance**2 / degrees for variance, degrees in parts) if total else np.inf
+        drawn[name] = means[0] - means[1]
+    return groups_of_mean(drawn, classes, fewest=FEWEST_GROUPS)

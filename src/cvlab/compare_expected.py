@@ -1,16 +1,13 @@
-"""Published figures beside those of the models that name them, and what the compared numbers mean."""
+"""Published figures beside those of the models that name them."""
 
 from __future__ import annotations
 
 from cvlab.compare_entrants import Entrant
 from cvlab.compare_found import Compared
-from cvlab.definitions import find
-from cvlab.document import Block, Paragraph, Table
+from cvlab.document import Block, Table
 from cvlab.expected import expected_results
 from cvlab.report_text import md, number
 from cvlab.run_folder import Json
-
-MEANINGS = "docs/metrics.md has all definitions, with their sources."
 
 
 def expected_blocks(found: Compared) -> list[Block]:
@@ -62,21 +59,3 @@ def _means(entrant: Entrant, cells: Json, above: tuple[str, ...]) -> Json:
             value = entrant.value(path)
             means[name] = {"value": value, **({} if value is not None else {"reason": "it is undefined for a run"})}
     return means
-
-
-def meanings_blocks(found: Compared, task: str) -> list[Block]:
-    """Returns the definitions of the metrics that are compared, each once."""
-    rows: dict[str, list[str]] = {}
-    for metric in found.metrics:
-        defined = find(task, metric.path)
-        if defined is not None:
-            definition = defined[1]
-            label = definition.named()
-            rows[".".join((metric.path[0], metric.path[-1]))] = [
-                md(label),
-                md(definition.formula),
-                md(definition.range),
-                md(definition.misleads),
-            ]
-    table = Table(["metric", "formula", "range", "beware"], [*rows.values()], text_columns=4)
-    return [table, Paragraph(md(MEANINGS))] if rows else []

@@ -13,7 +13,7 @@ from cvlab.compare_entrants import Entrant
 from cvlab.compare_match import Samples, seeds
 from cvlab.compare_task import ComparedTask, Metric, NamedTest
 from cvlab.metrics.replicates import Path
-from cvlab.statistics.bootstrap import Values
+from cvlab.statistics.bootstrap import Values, too_biased
 from cvlab.statistics.delong import PairedDifference
 from cvlab.statistics.paired import bootstrap_difference, difference_of_means, holm
 
@@ -143,6 +143,8 @@ def _bootstrap(
     if reason:
         return None, reason
     assert found.difference is not None
+    if reason := too_biased(found.difference, defined):
+        return None, reason
     runs = _values_of_runs(first[0], second[0], path, samples)
     if runs:
         return difference_of_means(found.difference, defined, runs, groups=groups), ""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from cvlab.report_text import longest_ticks, md
+from cvlab.report_text import cell, longest_ticks, md
 from cvlab.text import printable
 
 
@@ -156,7 +156,8 @@ def block_markdown(block: Block) -> str:
 
 def _table(table: Table) -> str:
     rule = [*["---"] * table.text_columns, *["---:"] * (len(table.head) - table.text_columns)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (table.head, rule, *table.rows, *table.foot))
+    rows = (table.head, rule, *table.rows, *table.foot)
+    return "\n".join(f"| {' | '.join(map(cell, row))} |" for row in rows)
 
 
 def _alert(title: str, items: Sequence[str]) -> str:

@@ -24,12 +24,7 @@ class _Renderer(RendererHTML):
         return isolated(tokens[index].content)
 
     def code_inline(self, tokens: Sequence[Token], index: int, options: Any, env: Mapping[str, Any]) -> str:
-        return f"<code>{isolated(_code(tokens[index]))}</code>"
-
-
-def _code(token: Token) -> str:
-    # In the cells of Markdown's tables, code needs its pipes escaped.
-    return token.content.replace(r"\|", "|")
+        return f"<code>{isolated(tokens[index].content)}</code>"
 
 
 @cache
@@ -45,7 +40,7 @@ def html_of(text: str) -> Markup:
 def plain_of(text: str) -> str:
     """Returns inline Markdown as plain text."""
     tokens = [token for block in _markdown().parseInline(text) for token in block.children or []]
-    return "".join(_code(token) if token.type == "code_inline" else token.content for token in tokens)
+    return "".join(token.content for token in tokens)
 
 
 def isolated(text: str) -> Markup:

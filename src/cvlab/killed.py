@@ -22,7 +22,9 @@ def told_if_killed(run: RunFolder, *, system: Path = memory.SYSTEM) -> str:
         return ""
     reached = "before its first save"
     if status.get("stage"):
-        reached = f"after epoch {status.get('epoch', 0)}, step {status.get('step', 0)} of stage '{status['stage']}' was saved"
+        reached = (
+            f"after epoch {status.get('epoch', 0)}, step {status.get('step', 0)} of stage '{status['stage']}' was saved"
+        )
     return f"This run did not end by itself: its process was killed, or crashed, {reached}. {_why(status, system)}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from cvlab.definitions import GROUPS
@@ -79,8 +79,19 @@ Found = tuple[Group, Definition]
 
 def with_definitions(record: RunRecord, document: Document) -> Document:
     """Returns a report with the definitions of the numbers in its tables as its last part."""
-    shown = {*_of_tables(record, document), *_of_the_run(record)}
-    ordered = [(group, one) for group in GROUPS for one in group.definitions if (group, one) in shown]
+    terms = definition_sections([*_of_tables(record, document), *_of_the_run(record)], ABOUT)
+    return replace(document, sections=[*document.sections, *terms])
+
+
+def definition_sections(shown: Iterable[Found], about: str) -> list[Section]:
+    """Returns the last part of a document, a section each definition in their usual order; none where there are none.
+
+    Args:
+        shown: The definitions, some of them more than once.
+        about: A sentence to begin with.
+    """
+    found = {*shown}
+    ordered = [(group, one) for group in GROUPS for one in group.definitions if (group, one) in found]
     labels = [one.label for _, one in ordered]
     parts = [
         Section(
@@ -88,8 +99,7 @@ def with_definitions(record: RunRecord, document: Document) -> Document:
         )
         for group, one in ordered
     ]
-    terms = [Section(HEADING, [Paragraph(ABOUT)]), *parts] if parts else []
-    return replace(document, sections=[*document.sections, *terms])
+    return [Section(HEADING, [Paragraph(about)]), *parts] if parts else []
 
 
 def _of_tables(record: RunRecord, document: Document) -> Iterator[Found]:
@@ -116,13 +126,14 @@ def _linked(record: RunRecord, section: Section, block: Block) -> Iterator[Block
     if not isinstance(block, Table):
         yield block
         return
-    links = {text: _link(text, found) for text, found in _of_rows(record, section, block).items()}
+    links = {text: link(text, found) for text, found in _of_rows(record, section, block).items()}
     yield replace(block, rows=[[links.get(row[0], row[0]), *row[1:]] if row else row for row in block.rows])
     if columns := _of_columns(record, section, block):
-        yield Paragraph(f"{NOT_LINKED} {', '.join(_link(text, found) for text, found in columns.items())}.")
+        yield Paragraph(f"{NOT_LINKED} {', '.join(link(text, found) for text, found in columns.items())}.")
 
 
-def _link(text: str, found: Found) -> str:
+def link(text: str, found: Found) -> str:
+    """Returns inline Markdown as a link to a definition in the same document."""
     group, one = found
     return f"[{text}](#{group.anchor(one)})"
 
@@ -183,13 +194,19 @@ def _of_the_run(record: RunRecord) -> Iterator[Found]:
     """What stands in the text of a report: kinds of intervals, and what was fitted on validation."""
     run = record.run
     stored = run.metrics.read_text(encoding="utf-8") if run.metrics.is_file() else ""
-    for key, word in (("bootstrap", "bootstrap, "), ("wilson", '"method": "Wilson'), ("delong", '"method": "DeLong')):
-        if word in stored and (one := INTERVALS.find(key)):
-            yield INTERVALS, one
+    yield from interval_definitions(re.findall(r'"method": "([^"]+)"', stored))
     point: Mapping[str, object] = read_json(run.operating_point) if run.operating_point.is_file() else {}
     for key in ("threshold", "temperature"):
         if key in point and (one := FITTED.find(key)):
             yield FITTED, one
+
+
+def interval_definitions(methods: Iterable[str]) -> Iterator[Found]:
+    """Yields the definitions of some kinds of intervals, which cells of metrics name as their `method`."""
+    said = [*methods]
+    for key, word in (("bootstrap", "bootstrap, "), ("wilson", "Wilson"), ("delong", "DeLong")):
+        if any(word in method for method in said) and (one := INTERVALS.find(key)):
+            yield INTERVALS, one
 
 
 def _heading(group: Group, one: Definition, *, unique: bool) -> str:

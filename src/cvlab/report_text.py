@@ -8,6 +8,8 @@ from typing import Any
 
 from cvlab.text import printable
 
+# A character that is escaped outside of code, or a whole piece of code.
+ESCAPED_OR_CODE = re.compile(r"\\.|(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)")
 SPECIAL = re.compile(r"[\\`*\[\]<>|~&$#]|(?<![^\W_])_|_(?![^\W_])")
 
 
@@ -17,11 +19,16 @@ def md(value: object) -> str:
 
 
 def code(value: object) -> str:
-    """Returns `value` as inline code, whatever back quotes it holds; a pipe is escaped for tables."""
-    text = printable(str(value)).replace("|", r"\|")
+    """Returns `value` as inline code, whatever back quotes it holds."""
+    text = printable(str(value))
     ticks = "`" * (longest_ticks(text) + 1)
     pad = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{ticks}{pad}{text}{pad}{ticks}" if text.strip() else "(empty)"
+
+
+def cell(text: str) -> str:
+    """Returns Markdown of one line as a cell of a table, where a pipe ends a cell even in code."""
+    return ESCAPED_OR_CODE.sub(lambda found: found[0].replace("|", r"\|") if found[1] else found[0], text)
 
 
 def longest_ticks(text: str) -> int:
@@ -31,7 +38,7 @@ def longest_ticks(text: str) -> int:
 
 def three_decimals(value: float) -> str:
     """Returns `value` to three decimals, counts whole."""
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:z.3f}"
 
 
 def number(cell: dict[str, Any], shown: Callable[[float], str] = three_decimals) -> str:

@@ -156,6 +156,8 @@ class RunFolder:
             RunFolderError: `path` is no run folder.
         """
         run = cls(path.resolve())
+        if path.is_file():
+            raise RunFolderError(f"{path}: is a file; expected the folder of a run, such as {path.parent}.")
         if not path.is_dir():
             raise RunFolderError(f"{path}: there is no such run folder. `ls runs/*` shows the runs that there are.")
         if not run.config.is_file():

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from cvlab.config_evaluate import Bootstrap
 from cvlab.errors import counted
+from cvlab.metrics.class_means import MEANS, groups_of_mean, rare_classes
 from cvlab.metrics.replicates import Flags, Path, Replicates, Resampling, flat, joined
 from cvlab.statistics.bootstrap import (
     Values,
@@ -26,6 +27,7 @@ from cvlab.statistics.bootstrap import (
     jackknife_weights,
     percentile_interval,
     stratified,
+    too_biased,
     weight_chunks,
 )
 from cvlab.statistics.delong import auc_interval, delong
@@ -138,15 +140,19 @@ class _Basis:
             return [f"only {self.size}: too few for intervals, which take {self.fewest} or more"]
         rough = f"only {self.size}: the intervals are rough, and rather too narrow"
         notes = [rough] if self.groups < FEW_UNITS else []
-        if self.table.strata is not None:
-            sizes = [self._groups(self.table.strata == index) for index in range(len(self.table.class_names))]
-            rare = [name for name, size in zip(self.table.class_names, sizes, strict=True) if 0 < size < self.fewest]
-            if rare:
-                notes.append(
-                    f"{_names(rare)}: fewer than {self.fewest} {self.unit}s, so that the intervals of means over "
-                    "classes are rather too narrow"
-                )
+        if rare := [name for name, size in self.classes.items() if 0 < size < self.fewest]:
+            notes.append(
+                f"{_names(rare)}: fewer than {self.fewest} {self.unit}s, so that the intervals of means over classes "
+                "are rather too narrow, where there are any"
+            )
         return notes
+
+    @cached_property
+    def classes(self) -> dict[str, int]:
+        """In how many groups each class stands; empty where no mean over classes is taken."""
+        if self.table.strata is None:
+            return {}
+        return {name: self._groups(self.table.strata == index) for index, name in enumerate(self.table.class_names)}
 
     @cached_property
     def apart(self) -> bool:
@@ -195,9 +201,13 @@ class _Basis:
         deciding = self._deciding(path)
         if deciding < self.fewest:
             return self._too_few(f"it rests on {counted(deciding, self.unit)}")
+        if (resting := self._resting(path)) < self.fewest:
+            return _none(rare_classes(self.classes, self.unit, fewest=self.fewest))
         if one_value:
             return _none("every resample gives this value")
-        low, high, name = self._percentiles(path, drawn, deciding)
+        if path not in self.table.by_chance and (reason := too_biased(self.whole[path], drawn)):
+            return _none(reason)
+        low, high, name = self._percentiles(path, drawn, min(deciding, resting))
         if not np.isfinite([low, high]).all():
             return _none(f"it is infinite in {np.isinf(drawn).mean():.0%} of the resamples")
         apart = ", rare classes apart" if self.apart else ""
@@ -220,13 +230,20 @@ class _Basis:
         deciding = int((~_equal(self.left_out[path], self.whole[path])).sum())
         return self.groups if deciding in (0, len(self.left_out[path])) else deciding
 
+    def _resting(self, path: Path) -> float:
+        """On how many groups a mean over classes rests; infinite for everything else."""
+        if len(path) > 1 or path[0] not in MEANS or not self.classes:
+            return math.inf
+        drawn = {name: self.drawn["per_class", name, MEANS[path[0]]] for name in self.classes}
+        return groups_of_mean(drawn, self.classes, fewest=self.fewest)
+
     def _groups(self, which: Flags) -> int:
         return len(np.unique(self.table.group[which]))
 
     def _too_few(self, what: str) -> Cells:
         return _none(f"{what}, and a {self.settings.confidence * 100:g} % interval takes {self.fewest} or more")
 
-    def _percentiles(self, path: Path, drawn: Values, deciding: int) -> tuple[float, float, str]:
+    def _percentiles(self, path: Path, drawn: Values, deciding: float) -> tuple[float, float, str]:
         confidence, left_out = self.settings.confidence, self.left_out[path]
         if path in self.table.by_chance:
             return *self._reflected(path, drawn, deciding), "basic"
@@ -239,7 +256,7 @@ class _Basis:
                 pass
         return *percentile_interval(drawn, confidence, groups=deciding), "percentile"
 
-    def _reflected(self, path: Path, drawn: Values, deciding: int) -> tuple[float, float]:
+    def _reflected(self, path: Path, drawn: Values, deciding: float) -> tuple[float, float]:
         """The basic bootstrap interval (Davison & Hinkley 1997, 5.2), from 0 on where chance alone gives as much.
 
         Resamples of an error that is never negative lie above it as it lies above the truth: other bootstrap
