@@ -31,9 +31,10 @@ def told_if_killed(run: RunFolder, *, system: Path = memory.SYSTEM) -> str:
 def _status(run: RunFolder) -> Json:
     """What the run said of itself last; a damaged file says nothing, and hinders nobody."""
     try:
-        return read_json(run.status)
+        status: Json = read_json(run.status)
     except RunFolderError:
         return {}
+    return status
 
 
 def _why(status: Json, system: Path) -> str:
