@@ -76,7 +76,7 @@ def deep(levels: int) -> str:
         ("data.json", '{"leaks": NaN}', "expected finite numbers"),
         ("data.json", '{"stages": [{"stage": "x", "counts": {}, "images": "many"}]}', "images: expected a whole"),
         ("model.json", '{"layers": [{"name": "x", "type": "y", "output_shape": 3}]}', "output_shape: expected a list"),
-        ("data.json", '{"stages": [{"stage": "x", "counts": {}, "images": 1, "audit": {"x": 1}}]}', "'audit' of a stage"),
+        ("data.json", '{"stages": [{"stage": "x", "counts": {}, "images": 1, "audit": {"x": 1}}]}', "'audit' of"),
         ("metrics.jsonl", deep(200_000), "expected at most 100 levels"),
         ("metrics.json", '{"test": {"accuracy": {"value": "x"}}}', "expected a number, received 'x'"),
         ("metrics.json", '{"test": {"accuracy": {"value": 1, "low": 0}}}', "both ends of each interval"),
