@@ -83,7 +83,8 @@ def beware(run: RunFolder, *cautions: str) -> list[str]:
 
 def audited(run: RunFolder, *audits: dict[str, Any]) -> list[str]:
     stages = [
-        {"stage": f"s{number}", "images": 100, "groups": 40, "audit": audit} for number, audit in enumerate(audits)
+        {"stage": f"s{number}", "counts": {}, "images": 100, "groups": 40, "audit": audit}
+        for number, audit in enumerate(audits)
     ]
     edit(run.data, stages=stages)
     return [block_markdown(block) for block in audit_section(read_record(run))]

@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from cvlab.errors import RunFolderError
 from cvlab.metrics import classification_table, regression_table
 from cvlab.metrics.prediction_rows import csv_line, read_rows
 from cvlab.png_file import read_png
+from cvlab.report_record import read_record
 from cvlab.run_folder import RunFolder
 from cvlab.spreadsheet import as_text, as_written
 from tests.cli_fixture import Outcome, cvlab, refusal
@@ -73,6 +75,8 @@ def deep(levels: int) -> str:
         ("data.json", deep(200_000), "expected at most 100 levels"),
         ("data.json", '{"leaks": NaN}', "expected finite numbers"),
         ("data.json", '{"stages": [{"stage": "x", "counts": {}, "images": "many"}]}', "images: expected a whole"),
+        ("model.json", '{"layers": [{"name": "x", "type": "y", "output_shape": 3}]}', "output_shape: expected a list"),
+        ("data.json", '{"stages": [{"stage": "x", "counts": {}, "images": 1, "audit": {"x": 1}}]}', "'audit' of"),
         ("metrics.jsonl", deep(200_000), "expected at most 100 levels"),
         ("metrics.json", '{"test": {"accuracy": {"value": "x"}}}', "expected a number, received 'x'"),
         ("metrics.json", '{"test": {"accuracy": {"value": 1, "low": 0}}}', "both ends of each interval"),
@@ -92,12 +96,13 @@ def test_files_that_never_end_are_not_waited_for(name: str, run: RunFolder) -> N
     path = run.path / name
     path.unlink()
     os.mkfifo(path)
-    outcome = cvlab("report", run.path)
-    assert outcome.code in (0, 2)
+    with suppress(RunFolderError):
+        read_record(run)
+        read_rows(run.predictions("test"))
     path.unlink()
     with path.open("wb") as file:
         file.truncate(2_000_000_000)
-    assert name.split("/")[-1] in refusal("report", run.path)
+    assert path.name in refusal("report", run.path)
 
 
 @pytest.mark.parametrize("name", ["plots", "predictions", "checkpoints", "log.txt"])
@@ -137,7 +142,8 @@ def test_pictures_of_a_run_are_png_files_of_a_bounded_size(run: RunFolder) -> No
     path.write_bytes(png_bomb())
     assert "augmented.png: cannot be read as a picture (is 50000 x 50000 pixels" in refusal("report", run.path)
     Image.new("RGB", (4, 4)).save(path, "GIF")
-    assert "augmented.png: cannot be read as a picture" in refusal("report", run.path)
+    with pytest.raises(RunFolderError, match=r"augmented\.png: cannot be read as a picture"):
+        read_png(path)
     path.unlink()
     os.mkfifo(path)
     with pytest.raises(RunFolderError, match="is no ordinary file"):

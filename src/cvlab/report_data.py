@@ -7,7 +7,7 @@ from typing import Any
 
 from cvlab.data.confounding import FEWEST
 from cvlab.document import Block, Bullets, Paragraph, Table
-from cvlab.errors import counted
+from cvlab.errors import RunFolderError, counted
 from cvlab.report_imbalance import class_frequencies
 from cvlab.report_record import RunRecord
 from cvlab.report_text import md
@@ -53,7 +53,11 @@ def _counts(counts: dict[str, dict[str, int]]) -> Table:
 
 
 def audit_section(record: RunRecord) -> list[Block]:
-    """Returns what was found in the files of each stage; stages of the same files have one part together."""
+    """Returns what was found in the files of each stage; stages of the same files have one part together.
+
+    Raises:
+        RunFolderError: `data.json` holds something else in the place of an audit.
+    """
     stages = record.data.get("stages") or []
     blocks: list[Block] = []
     audits = [stage.get("audit") for stage in stages]
@@ -61,7 +65,12 @@ def audit_section(record: RunRecord) -> list[Block]:
         names = [md(stage["stage"]) for stage in stages if stage.get("audit") == audit]
         if len(names) < len(stages):
             blocks.append(Paragraph(f"Stage {', '.join(names)}:"))
-        blocks += _audit(audit)
+        try:
+            blocks += _audit(audit)
+        except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+            raise RunFolderError(
+                f"{record.run.data}: is damaged: 'audit' of a stage is not what cvlab writes."
+            ) from error
     notes = _notes(record)
     return [*blocks, *([Bullets(notes)] if notes else [])]
 

@@ -75,8 +75,15 @@ class _ModelStage(_Form):
     frozen: int
 
 
+class _Layer(_Form):
+    name: str
+    type: str
+    output_shape: list[int | None] | None = None
+    parameters: int = 0
+
+
 class _Model(_Form):
-    layers: list[dict[str, Any]] = []
+    layers: list[_Layer] = []
     total: int = 0
     trainable: int = 0
     frozen: int = 0
@@ -157,7 +164,7 @@ class _Intervals(_Form):
 
 
 class _Metrics(_Form):
-    samples: int = 0
+    samples: Finite = 0
     intervals: _Intervals | None = None
 
     @model_validator(mode="after")

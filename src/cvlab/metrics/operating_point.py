@@ -78,6 +78,7 @@ class OperatingPoint:
             EvaluateConfig(positive_class=point.positive_class, threshold=point.rule)
             counts = [point.values[name]["value"] for name in ("tp", "fp", "fn", "tn")]
             sound = 0.0 <= point.threshold <= 1.0 and sum(counts) == point.samples
+            sound = sound and isinstance(point.split, str)
         except (TypeError, KeyError, ValueError):
             sound = False
         if not sound:
