@@ -20,7 +20,7 @@ from cvlab.errors import RunFolderError
 from cvlab.gpu_memory import gpu_room
 from cvlab.memory import Room
 from cvlab.models.network import Network, build_network
-from cvlab.needs import StageNeeds, StepMemory, checkpoint_bytes, run_bytes, slots, stage_needs
+from cvlab.needs import FORMAT_BYTES, StageNeeds, StepMemory, checkpoint_bytes, run_bytes, slots, stage_needs
 from cvlab.run_folder import existing, free_bytes
 from cvlab.runtime import Machine
 from cvlab.shortage import DiskUse, batch_key, check_needs, disk_shortages, memory_use
@@ -104,7 +104,7 @@ def test_the_disk_holds_every_checkpoint_and_the_one_under_way(tmp_path: Path) -
     settings = experiment(tmp_path, 4, 8)
     needs = [StageNeeds(total=1000, trainable=100, step=step()), StageNeeds(total=1100, trainable=1100, step=step())]
     # Adam: the second stage is the larger one, 1100 + 2 x 1100; initial, two of stages, best.
-    assert checkpoint_bytes(settings, needs) == 4 * (2 * 3300 + 4 * 1100)
+    assert checkpoint_bytes(settings, needs) == 4 * (2 * 3300 + 4 * 1100) + 6 * FORMAT_BYTES
     more = run_bytes(settings, needs, masks=80) - run_bytes(settings, needs, masks=0)
     assert more == 80 * 256 * 128 / 8
 

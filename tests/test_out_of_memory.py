@@ -54,8 +54,8 @@ def test_a_network_that_no_memory_holds(tmp_path: Path) -> None:
     from tests.test_experiment import request
 
     config = write_toy(tmp_path)
-    with pytest.raises(TrainingError, match=r"for the weights of this network: a tensor of shape \[\d+, 9000000000\]"):
-        train(config, ["model.dense_units=[9000000000]"], request(), sample=False, parent=tmp_path / "runs")
+    with pytest.raises(TrainingError, match=r"for the weights of this network: a tensor of shape \[\d+, 900000000\]"):
+        train(config, ["model.dense_units=[900000000]"], request(), sample=False, parent=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 

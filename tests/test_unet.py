@@ -329,7 +329,7 @@ def test_a_run_starts_from_another_one(same_outputs: bool, tmp_path: Path) -> No
     checkpoint.save_inference(run.best, donor, {})
     write_text(run.config, "model: {preprocessing: unit}\n")
     outputs = [*built[0].outputs] if same_outputs else ["classification", "c"]
-    write_json(run.data, {"stages": [{"outputs": outputs}]})
+    write_json(run.data, {"stages": [{"stage": "train", "counts": {}, "images": 4, "outputs": outputs}]})
     later = experiment(init_from=run.path).model_copy(update={"seed": 8})
     (net,), said = starting_networks(later, built)
     assert said.startswith("all weights" if same_outputs else "backbone from")

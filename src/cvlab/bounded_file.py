@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 MAX_DEPTH = 100
+# By how much at once a file is followed that grows while it is read.
+GROWN_BYTES = 1_000_000
 
 
 class BadJson(ValueError):
@@ -32,7 +34,10 @@ def read_bounded(path: Path, most: int) -> bytes:
         # Asked before reading: the size of a sparse file costs nobody anything.
         if found.st_size > most:
             raise OSError(errno.EFBIG, f"is {found.st_size:,} bytes; expected at most {most:,}")
-        content = file.read(most + 1)
+        # No more is asked for than there is: room is made for all that is asked for, whatever the file holds.
+        content = file.read(found.st_size + 1)
+        while len(content) <= most and (more := file.read(GROWN_BYTES)):
+            content += more
     if len(content) > most:
         raise OSError(errno.EFBIG, f"is more than {most:,} bytes")
     return content

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import keras
 
 FLOAT = 4
+# What archive and HDF5 add to the weights of a checkpoint.
+FORMAT_BYTES = 200_000
 # Tables, plots, pictures and what Keras writes around the weights.
 SMALL_FILES = 20_000_000
 # What TensorFlow's graph of a network took, measured on networks of 20 to 350 layers.
@@ -148,7 +150,8 @@ def checkpoint_bytes(experiment: Experiment, needs: Sequence[StageNeeds]) -> int
         for need, stage in zip(needs, experiment.stages, strict=True)
     )
     # `last` twice, while it is replaced; `initial`, the best of each stage, `best`.
-    return 2 * last + (len(needs) + 2) * max(need.total for need in needs) * FLOAT
+    others = len(needs) + 2
+    return 2 * last + others * max(need.total for need in needs) * FLOAT + (2 + others) * FORMAT_BYTES
 
 
 def run_bytes(experiment: Experiment, needs: Sequence[StageNeeds], *, masks: int) -> int:
