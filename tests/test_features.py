@@ -165,7 +165,7 @@ def test_a_run_stopped_after_the_frozen_stage_began_evaluates_and_goes_on(
 @pytest.mark.slow
 def test_killed_and_resumed_over_features_it_is_the_same_bit_for_bit(tmp_path: Path) -> None:
     model = "model: {name: alexnet, width: 0.25, dense_units: [16], dropout: 0.2}"
-    config = write_config(tmp_path, model=model, stages=STAGES.replace("epochs: 3", "epochs: 40"))
+    config = write_config(tmp_path, model=model, stages=STAGES.replace("epochs: 3", "epochs: 15"))
     whole = run_through(config, tmp_path)
-    killed = run_with_kills(config, tmp_path, kills=3, seed=1, number=signal.SIGKILL)
+    killed = run_with_kills(config, tmp_path, kills=2, seed=1, number=signal.SIGKILL)
     assert differences(whole, killed) == []
