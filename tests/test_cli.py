@@ -86,6 +86,11 @@ def test_a_missing_folder(faces: Path) -> None:
     assert "there is no such folder" in refused("train", "toy.yaml", "data.root=nowhere", cwd=faces)
 
 
+def test_other_data_that_are_not_there_are_named_by_the_option(tmp_path: Path) -> None:
+    message = refused("evaluate", "run", "--data", "nowhere", cwd=tmp_path)
+    assert "--data: nowhere: there is no such folder or table" in message
+
+
 def test_an_empty_class(faces: Path) -> None:
     (faces / "faces" / "angry").mkdir()
     assert "angry: expected images" in refused("train", "toy.yaml", cwd=faces)

@@ -241,7 +241,7 @@ def test_the_report_holds_the_numbers_of_the_files(films: Parent) -> None:
     over = spreads["binary"]["specificity"]
     means = f"{over['mean']:.3f} ± {over['standard_deviation']:.3f} | {over['minimum']:.3f} to {over['maximum']:.3f}"
     value = pooled["binary"]["specificity"]
-    assert f"| specificity, at the operating point | {means} | {value['value']:.3f} (" in text
+    assert f"| specificity at the operating point, for well | {means} | {value['value']:.3f} (" in text
     # Every number that is shown is defined, and on the page linked to its definition.
     assert "## What the numbers mean" in text
     assert '<a href="#binary-specificity">specificity</a>' in page
@@ -259,6 +259,18 @@ def test_the_report_holds_the_numbers_of_the_files(films: Parent) -> None:
     assert f"cvlab train {films.folder.config} --folds 3" in text
     before = text
     assert write_repetition_report(films).read_text() == before
+
+
+def test_the_positive_class_and_warnings_of_the_data_are_named(films: Parent) -> None:
+    for part, warnings in {"fold-1": ["a <b>", "c"], "fold-2": ["a <b>"], "fold-3": ["a <b>"]}.items():
+        data = read_json(films.run(part).data)
+        data["stages"][0]["warnings"] = warnings
+        write_json(films.run(part).data, data)
+    text = write_repetition_report(films).read_text()
+    assert "| sensitivity at the operating point, for well | " in text
+    assert "| ROC AUC of well | " in text
+    assert "**well** against the rest" in text
+    assert "### What to beware of\n\n- a \\<b\\>\n- fold-1: c\n" in text
 
 
 def test_runs_that_differ_in_more_are_named(films: Parent) -> None:

@@ -98,7 +98,9 @@ def test_split_folders_are_taken_as_they_are(tmp_path: Path) -> None:
     assert stage.samples.table.counts("class") == {
         split: {"a": size, "b": size} for split, size in (("train", 4), ("val", 2), ("test", 3))
     }
-    assert "fractions mean nothing" in refused(tmp_path, roots(root, split={"train": 0.8, "val": 0.2}))
+    assert "(data.split.train=null data.split.val=null), or merge the folders and split anew: root: [" in refused(
+        tmp_path, roots(root, split={"train": 0.8, "val": 0.2})
+    )
     assert "there are validation samples already" in refused(tmp_path, roots(root, split={"val": 0.2}))
 
 

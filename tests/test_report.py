@@ -172,6 +172,12 @@ def test_without_test_the_report_shows_val_and_says_so(small: RunFolder) -> None
 
 
 @pytest.mark.slow
+def test_the_speed_of_a_head_on_features_that_were_computed_once_is_named_as_such(small: RunFolder) -> None:
+    small.history.write_text(small.history.read_text().replace("}\n", ', "features": "computed once"}\n'))
+    assert {row[6] for row in rows(write_report(small).read_text(), "Training")} == {"106 (head alone)"}
+
+
+@pytest.mark.slow
 def test_other_data_that_were_evaluated_stand_beside_test(small: RunFolder) -> None:
     small.predictions("val").unlink()
     small.history.unlink()

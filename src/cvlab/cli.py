@@ -153,6 +153,8 @@ def evaluate(
         raise typer.BadParameter(f"--split: {unknown_name(split, ('train', 'val', 'test'))}")
     if split is not None and data is not None:
         raise typer.BadParameter("--split and --data exclude each other: a folder given by --data is predicted whole")
+    if data is not None and not data.exists():
+        raise typer.BadParameter(f"--data: {data}: there is no such folder or table; check the path")
     from cvlab.repetitions import Parent
     from cvlab.run_folder import RunFolder
 

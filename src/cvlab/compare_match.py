@@ -105,10 +105,15 @@ def seeds(entrant: Entrant) -> list[Any]:
     return [result.record.config.get("seed") for result in entrant.results]
 
 
+def _name(model: str, run: str) -> str:
+    """The name of a run of a model, which may be that of its folder already."""
+    return model if model.endswith(run) else f"{model} {run}"
+
+
 def _common(entrants: Sequence[Entrant], *, split: str, intersect: bool) -> NDArray[np.object_]:
     """The samples that all runs were tested on."""
     sets = {
-        f"{entrant.name} {result.record.run.path.name}": {*result.table.sample_id}
+        _name(entrant.name, result.record.run.path.name): {*result.table.sample_id}
         for entrant in entrants
         for result in entrant.results
     }

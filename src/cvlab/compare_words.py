@@ -150,7 +150,8 @@ def _others(pair: Pair) -> list[str]:
         if evidence(found) and found.difference and found.metric.path[0] not in ("per_class", "per_target"):
             told = _Told.of(pair, found)
             better.setdefault((told.better, told.worse), []).append(found.metric.label)
+    also = " also" if any(evidence(found) for found in pair.comparisons[:2]) else ""
     return [
-        f"There is also evidence that {name} is better than {worse} in {', '.join(labels)}."
+        f"There is{also} evidence that {name} is better than {worse} in {', '.join(labels)}."
         for (name, worse), labels in better.items()
     ]

@@ -11,7 +11,7 @@ from typing import Any
 
 from cvlab import registry
 from cvlab.config_file import differences
-from cvlab.document import Alert, Block, Code, Document, Paragraph, Quote, Section, Table
+from cvlab.document import Alert, Block, Bullets, Code, Document, Paragraph, Quote, Section, Table
 from cvlab.errors import counted
 from cvlab.pooling import is_pooled, pool
 from cvlab.problems import shown
@@ -20,13 +20,17 @@ from cvlab.report import write_document, write_report
 from cvlab.report_pooled import pooled_sections
 from cvlab.report_record import RunRecord, read_record
 from cvlab.report_spread import Cell, Labels, binary_scalars, scalars, spread_table, spread_text, value_text
-from cvlab.report_summary import SYNTHETIC
+from cvlab.report_summary import LEAK_WARNING, SYNTHETIC
 from cvlab.report_text import md, number
 from cvlab.run_folder import Json, read_json
 from cvlab.text import duration
 
 HELD_OUT = ("val", "test")
-BINARY_HEADLINE = ("binary.sensitivity", "binary.specificity", "binary.roc_auc")
+BINARY_HEADLINE = {
+    "binary.sensitivity": "sensitivity at the operating point, for",
+    "binary.specificity": "specificity at the operating point, for",
+    "binary.roc_auc": "ROC AUC of",
+}
 REPORTS = ("report.html", "report.md")
 # What is another in each part because that is what is repeated.
 REPEATED = re.compile(r"seed|(stages\.\d+\.)?data\.split\.fold")
@@ -77,11 +81,16 @@ def _document(parent: Parent, summary: Json, records: dict[str, RunRecord]) -> D
     first = next(iter(records.values()))
     count, kind = len(parent.repetitions.parts), parent.repetitions.kind
     name = f"{first.config.get('name', parent.path.parent.name)} {parent.path.name}: {count} {kind}"
-    labels = Labels.of_run(first)
+    labels, positive = Labels.of_run(first), _of_operating_point(first, "positive_class")
     sections = [
-        Section("Summary", [_what(parent, records), *_in_short(parent, summary, labels)]),
+        Section("Summary", [_what(parent, records), *_in_short(parent, summary, labels, positive)]),
+        *([Section("What to beware of", [Bullets(cautions)], level=3)] if (cautions := _cautions(records)) else []),
         Section("The runs", [_parts(parent, records, labels)]),
-        *(section for split in _held_out(summary) for section in _spread(split, summary["splits"][split], labels)),
+        *(
+            section
+            for split in _held_out(summary)
+            for section in _spread(split, summary["splits"][split], labels, positive)
+        ),
         *pooled_sections(parent, summary, first, labels),
         Section("Configuration", [Code(parent.folder.config.read_text(encoding="utf-8"), "yaml")]),
         Section("Repeat this", [Code(_command(parent), "sh")]),
@@ -90,9 +99,10 @@ def _document(parent: Parent, summary: Json, records: dict[str, RunRecord]) -> D
     return Document(title, _opening(parent, records), sections)
 
 
-def _spread(split: str, metrics: Json, labels: Labels) -> list[Section]:
+def _spread(split: str, metrics: Json, labels: Labels, positive: Any) -> list[Section]:
     binary = binary_scalars(metrics)
-    at_point = [Section(f"At the operating point ({md(split)})", spread_table(binary, labels), level=3)]
+    told = Paragraph(f"**{md(positive)}** against the rest, at each run's own threshold (see The runs).")
+    at_point = [Section(f"At the operating point ({md(split)})", [told, *spread_table(binary, labels)], level=3)]
     heading = f"Spread of the results ({md(split)})"
     return [Section(heading, spread_table(scalars(metrics), labels)), *(at_point if binary else [])]
 
@@ -103,13 +113,13 @@ def _held_out(summary: Json) -> list[str]:
     return sorted(found, key=lambda split: ({"test": 0, "val": 1}.get(split, 2), split))
 
 
-def _in_short(parent: Parent, summary: Json, labels: Labels) -> list[Block]:
+def _in_short(parent: Parent, summary: Json, labels: Labels, positive: Any) -> list[Block]:
     """The metrics that are printed at the end of a training, of the split that the results are about."""
     split = _held_out(summary)[0]
     cells = _all_scalars(summary["splits"][split])
     pooled = _all_scalars(read_json(parent.folder.metrics)["test"]) if parent.folder.metrics.is_file() else {}
     names = {name: labels.of(name) for name in _headline_metrics(labels.task)}
-    names |= {name: f"{labels.of(name)}, at the operating point" for name in BINARY_HEADLINE if name in cells}
+    names |= {name: f"{label} {positive}" for name, label in BINARY_HEADLINE.items() if name in cells}
     rows = [
         [
             md(label),
@@ -153,6 +163,19 @@ def _opening(parent: Parent, records: dict[str, RunRecord]) -> list[Block]:
     if other := [*_other_settings(records)]:
         blocks.append(Alert("The runs differ in more than what is repeated; their spread is not that of one.", other))
     return blocks
+
+
+def _cautions(records: dict[str, RunRecord]) -> list[str]:
+    """What the runs warn of in their data, each once; those that not all share with the names of the runs."""
+    found: dict[str, list[str]] = {}
+    for part, record in records.items():
+        warnings = [warning for stage in record.data.get("stages") or [] for warning in stage.get("warnings", [])]
+        for warning in dict.fromkeys(warnings):
+            if not warning.startswith(LEAK_WARNING):
+                found.setdefault(warning, []).append(part)
+    return [
+        warning if len(parts) == len(records) else f"{', '.join(parts)}: {warning}" for warning, parts in found.items()
+    ]
 
 
 def _other_settings(records: dict[str, RunRecord]) -> Iterator[str]:
@@ -219,9 +242,13 @@ def _parts(parent: Parent, records: dict[str, RunRecord], labels: Labels) -> Tab
 
 
 def _threshold(record: RunRecord) -> str:
-    path = record.run.operating_point
-    threshold: Any = read_json(path).get("threshold") if path.is_file() else None
+    threshold = _of_operating_point(record, "threshold")
     return "" if threshold is None else f"{threshold:.4g}"
+
+
+def _of_operating_point(record: RunRecord, key: str) -> Any:
+    path = record.run.operating_point
+    return read_json(path).get(key) if path.is_file() else None
 
 
 def _command(parent: Parent) -> str:

@@ -95,7 +95,7 @@ class _Epoch(_Form):
     __pydantic_extra__: dict[str, float | bool | None]
     stage: str
     epoch: int
-    features: str = ""
+    features: str | None = None
 
 
 class _Named(_Form):

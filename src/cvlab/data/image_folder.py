@@ -85,10 +85,11 @@ def load(config: Config) -> LoadedSource:
     ]
     _check_classes(class_names, [(name, split) for _, _, name, split in rows], config)
     ids, paths, labels, splits = ([*column] for column in zip(*rows, strict=True))
+    to_merge = ", ".join(dict.fromkeys(f"DIR/{folder.name}" for _, folder, split in parts if split))
     groups, unmatched = find_groups(ids, config.split.group_pattern)
     return LoadedSource(
         table=new_table(ids, paths, groups, {CLASS: labels}, split=splits),
-        to_merge="merge the folders and split anew: root: [DIR/train, DIR/test]",
+        to_merge=f"merge the folders and split anew: root: [{to_merge}]",
         labels=Labels(class_names=tuple(class_names)),
         origin=", ".join(map(str, config.root)),
         synthetic=any(is_synthetic(root) for root in config.root),

@@ -148,15 +148,18 @@ def _complete_split(table: SampleTable, source: LoadedSource, split: SplitConfig
             f"data.split.folds: the data are split already ({found}), so that there is nothing to divide into folds; "
             f"{source.to_merge}."
         )
+    has_val = bool((table.split == "val").any())
     if split.train is not None or split.test is not None:
+        found = ", ".join(dict.fromkeys(table.split))
+        given = [name for name in ("train", "val", "test") if getattr(split, name) is not None]
+        nulls = " ".join(f"data.split.{name}=null" for name in given if name != "val" or has_val)
         raise DataError(
-            "data.split: the data are split already (train, val, test), so fractions mean nothing here. Remove "
-            f"`train` and `test` from data.split, or {source.to_merge}."
+            f"data.split: the data are split already ({found}), so fractions mean nothing here. Take them as they are "
+            f"({nulls}), or {source.to_merge}."
         )
     if not (table.split == "train").any():
         found = ", ".join(dict.fromkeys(table.split))
         raise DataError(f"data: expected training samples (train), found only {found}; {source.to_merge}.")
-    has_val = bool((table.split == "val").any())
     if has_val and split.val is not None:
         raise DataError("data.split.val: there are validation samples already; remove `val` from data.split.")
     if has_val:
