@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
+import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cvlab.checkpoint import read_state
 from cvlab.console import Console
 from cvlab.errors import CvlabError
 from cvlab.experiment import Request, evaluate, resume, train
+from cvlab.models.keras_archive import RUN_STATE
 from cvlab.run_folder import RunFolder, read_json
 from cvlab.training_run import TrainingRun
 from tests.experiment_fixture import write_toy
@@ -98,6 +103,41 @@ def test_a_missing_best_model_of_a_finished_run_is_an_error_and_is_written_again
         evaluate(run, request(), split=None, folder=None)
     resume(run, [], request())
     assert run.best.read_bytes() == best
+
+
+def test_a_run_that_has_trained_is_never_begun_anew_over_its_results(
+    whole: tuple[Path, RunFolder, int], tmp_path: Path
+) -> None:
+    run = RunFolder(Path(shutil.copytree(whole[1].path, tmp_path / "run")))
+    last = run.last.read_bytes()
+    run.last.unlink()
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    with pytest.raises(CvlabError, match=r"last\.keras: is missing, though this run has trained"):
+        resume(run, ["stages.1.epochs=2"], request())
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+    run.last.write_bytes(last)
+    run.samples.unlink()
+    with pytest.raises(CvlabError, match=r"samples\.csv: cannot be read"):
+        resume(run, ["stages.1.epochs=2"], request())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("batch", 10**9), ("batch", 1), ("epoch", -1), ("seeds", [[-1, 0]]), ("rate_scale", -1)]
+)
+def test_a_state_that_no_training_saved_is_refused(
+    whole: tuple[Path, RunFolder, int], tmp_path: Path, key: str, value: Any
+) -> None:
+    run = RunFolder(Path(shutil.copytree(whole[1].path, tmp_path / "run")))
+    state = read_state(run.last)
+    state["training"] |= {"ended": "", key: value}
+    content = {}
+    with zipfile.ZipFile(run.last) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(run.last, "w") as archive:
+        for name, data in (content | {RUN_STATE: json.dumps(state).encode()}).items():
+            archive.writestr(name, data)
+    with pytest.raises(CvlabError, match=r"damaged|seed states"):
+        resume(run, ["stages.1.epochs=2"], request())
 
 
 def test_a_cosine_that_has_begun_gets_no_more_epochs(whole: tuple[Path, RunFolder, int], tmp_path: Path) -> None:
