@@ -20,6 +20,7 @@ from cvlab.pooling import is_pooled, pool
 from cvlab.repetitions import Parent
 from cvlab.report_repetitions import headline, write_repetition_report
 from cvlab.run_folder import read_json, write_json, write_text
+from cvlab.run_forms import misfit
 from tests.repetition_fixture import BINARY, MASKS, NUMBERS, experiment_of, write_data, write_repetition
 
 
@@ -66,6 +67,14 @@ def test_only_what_all_runs_have_is_spread() -> None:
     found = spread_of_all({"x": one, "y": two})
     assert [*found] == ["accuracy", "per_class"]
     assert found["per_class"] == {"a": {"f1": spread({"x": {"value": 0.5}, "y": {"value": 0.7}})}}
+
+
+def test_a_class_may_be_called_value() -> None:
+    metrics = {"per_class": {"value": {"f1": {"value": 0.5}}, "b": {"f1": {"value": 0.7}}}}
+    assert spread_of_all({"x": metrics, "y": metrics})["per_class"]["value"]["f1"]["mean"] == 0.5
+    assert misfit("metrics.json", {"test": metrics}) == ""
+    assert misfit("metrics.json", {"test": {"accuracy": {"value": {"value": 1}}}})
+    assert misfit("metrics.json", {"test": {"per_class": {"value": {"f1": {"value": "x"}}}}})
 
 
 def test_pooled_predictions_are_those_of_the_folds(films: Parent) -> None:

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from cvlab.problems import dotted_key, shown
 
+# What stands below these in metrics.json is called as the data call it.
+_BY_NAME = ("per_class", "per_target", "by_group")
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -169,13 +171,16 @@ class _Metrics(_Form):
 
     @model_validator(mode="after")
     def _has_cells(self) -> _Metrics:
-        waiting: list[Any] = [self.__pydantic_extra__]
+        waiting: list[tuple[str, Any]] = [("", self.__pydantic_extra__)]
         while waiting:
-            item = waiting.pop()
-            if isinstance(item, dict) and "value" in item:
+            name, item = waiting.pop()
+            if not isinstance(item, dict):
+                continue
+            # A class may be called `value`.
+            if "value" in item and not (name in _BY_NAME and isinstance(item["value"], dict)):
                 _Cell.model_validate(item)
-            elif isinstance(item, dict):
-                waiting += item.values()
+            else:
+                waiting += item.items()
         return self
 
 
