@@ -291,9 +291,17 @@ def test_where_the_seed_decides_the_split_runs_of_equal_seeds_are_paired(tmp_pat
 
 def write_parent(tmp_path: Path, kind: str, parts: dict[str, RunFolder]) -> Path:
     parent = next(iter(parts.values())).path.parent
-    write_json(parent / "repetitions.json", {"kind": kind, "parts": list(parts), "numbers": [], "folded_stages": []})
+    numbers = [int(name.rpartition("-")[2]) for name in parts]
+    repetitions = {"kind": kind, "parts": list(parts), "numbers": numbers, "folded_stages": []}
+    write_json(parent / "repetitions.json", repetitions)
     shutil.copy(next(iter(parts.values())).config, parent / "config.yaml")
     return parent
+
+
+def test_parts_of_repetitions_do_not_lead_out_of_their_folder(pair: list[RunFolder]) -> None:
+    parent = write_parent(pair[0].path, "folds", {"fold-1": pair[0], "fold-2": pair[1]})
+    edit_json(parent / "repetitions.json", parts=[str(run.path) for run in pair])
+    assert "repetitions.json: is damaged" in refused(parent)
 
 
 def test_repetitions_count_as_their_parts_and_folds_as_their_pooled_predictions(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -188,6 +189,29 @@ def test_a_part_that_was_evaluated_on_its_own_is_noticed(films: Parent) -> None:
     assert not is_pooled(films)
     films.folder.summary.unlink()
     assert not is_pooled(films)
+
+
+@pytest.mark.parametrize("content", [{}, {"test": {}}, {"test": {"accuracy": {"value": {}}}}])
+def test_damaged_pooled_metrics_are_no_pool_or_refused(films: Parent, content: Any) -> None:
+    films.folder.metrics.write_text(json.dumps(content))
+    if misfit("metrics.json", content):
+        with pytest.raises(RunFolderError, match="damaged"):
+            is_pooled(films)
+    else:
+        assert not is_pooled(films)
+
+
+@pytest.mark.parametrize("content", [[], {}, {"parts": []}, {"parts": ["fold-1"], "splits": {"test": {}}}])
+def test_a_damaged_summary_is_no_pool(films: Parent, content: Any) -> None:
+    films.folder.summary.write_text(json.dumps(content))
+    assert not is_pooled(films)
+
+
+def test_metrics_of_a_part_without_test_are_named(films: Parent) -> None:
+    metrics = films.run("fold-1").metrics
+    write_json(metrics, {"val": read_json(metrics)["val"]})
+    with pytest.raises(RunFolderError, match=r"fold-1/metrics.json: lacks the metrics of test\. To write them anew"):
+        pool(films)
 
 
 def test_parts_of_other_data_are_not_pooled(films: Parent) -> None:
