@@ -90,9 +90,9 @@ def train_new(
     data = prepare(experiment, sources, request.console, before=before)
     tasks[-1].check_evaluation(experiment.evaluate, data.stages[-1].samples.table)
     run = make_folder()
-    write_text(run.config, experiment_yaml(experiment))
     training = TrainingRun(run, experiment, data, tasks, machine, request.console)
     with locked(run):
+        write_text(run.config, experiment_yaml(experiment))
         _carry_out(training, TrainingState(), networks, weights, before, request)
     return run
 
