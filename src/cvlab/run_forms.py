@@ -5,6 +5,7 @@ Only what is read later is described, and further keys are free; whatever passes
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from annotated_types import Len
@@ -190,6 +191,13 @@ class _HeatMaps(_Form):
     explains: str
 
 
+class _OtherData(_Form):
+    data: str
+    notes: list[str]
+
+
+# What is told of other data stands beside its predictions, under a name of its own.
+_OTHER_DATA = re.compile(r"data-.*\.json", re.DOTALL)
 EPOCH, CONFIG = "a line of metrics.jsonl", "config.yaml"
 _FORMS: dict[str, TypeAdapter[Any]] = {
     "data.json": TypeAdapter(_Data),
@@ -202,6 +210,7 @@ _FORMS: dict[str, TypeAdapter[Any]] = {
     EPOCH: TypeAdapter(_Epoch),
     CONFIG: TypeAdapter(_Config),
 }
+_FORMS_OF_OTHER_DATA: TypeAdapter[Any] = TypeAdapter(_OtherData)
 _EXPECTED = {
     "model_type": "keys with values",
     "dict_type": "keys with values",
@@ -216,7 +225,7 @@ _EXPECTED = {
 
 def misfit(name: str, value: Any) -> str:
     """Returns in what a value differs from what cvlab writes into the file `name`; empty if in nothing."""
-    form = _FORMS.get(name)
+    form = _FORMS_OF_OTHER_DATA if _OTHER_DATA.fullmatch(name) else _FORMS.get(name)
     if form is None:
         return ""
     try:
