@@ -57,7 +57,10 @@ def read_state(path: Path) -> dict[str, Any]:
         RunFolderError: There is no such checkpoint, or it is damaged.
     """
     if not path.is_file():
-        raise RunFolderError(f"{path}: there is no such checkpoint; the run ended before its first epoch was saved.")
+        raise RunFolderError(
+            f"{path}: is missing: the run ended before it was saved, or it was removed. Put back a copy, or "
+            "start the run anew."
+        )
     try:
         with zipfile.ZipFile(path) as archive:
             check_members(archive, own=True)

@@ -75,11 +75,15 @@ class StageTrainer:
         )
 
     def _repair_best(self) -> None:
-        """Writes the best checkpoint again if the run was killed between `last.keras` and it."""
+        """Writes the best checkpoint again if the run was killed between `last.keras` and it, or if it is damaged."""
         state, path = self.state, self.run.stage_best(self.stage.name)
         if state.batch or not state.epoch or state.best_epoch != state.epoch:
             return
-        if not path.is_file() or checkpoint.read_state(path).get("epoch") != state.epoch:
+        try:
+            is_there = checkpoint.read_state(path).get("epoch") == state.epoch
+        except RunFolderError:
+            is_there = False
+        if not is_there:
             self._save_best()
 
     def run_stage(self) -> None:

@@ -93,6 +93,17 @@ def test_results_of_older_weights_do_not_survive(whole: tuple[Path, RunFolder, i
     assert set(read_json(run.metrics)) >= {"train", "val", "test", "tune-after/test"}
 
 
+def change_state(run: RunFolder, **changes: Any) -> None:
+    """Changes the state in `last.keras`."""
+    state = read_state(run.last)
+    state["training"] |= changes
+    with zipfile.ZipFile(run.last) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(run.last, "w") as archive:
+        for name, data in (content | {RUN_STATE: json.dumps(state).encode()}).items():
+            archive.writestr(name, data)
+
+
 def test_a_missing_best_model_of_a_finished_run_is_an_error_and_is_written_again(
     whole: tuple[Path, RunFolder, int], tmp_path: Path
 ) -> None:
@@ -103,6 +114,21 @@ def test_a_missing_best_model_of_a_finished_run_is_an_error_and_is_written_again
         evaluate(run, request(), split=None, folder=None)
     resume(run, [], request())
     assert run.best.read_bytes() == best
+    run.best.unlink()
+    # The last epoch was the best one: its weights are those of `last.keras`.
+    run.stage_best("tune").write_bytes(best[:1000])
+    resume(run, [], request())
+    assert differences(whole[1].path, run.path) == []
+    run.best.unlink()
+    change_state(run, best_epoch=0)
+    run.stage_best("tune").write_bytes(best[:1000])
+    with pytest.raises(CvlabError, match=r"tune\.best\.keras: is damaged or cut short"):
+        resume(run, [], request())
+    run.stage_best("tune").unlink()
+    with pytest.raises(CvlabError, match=r"tune\.best\.keras: is missing: .*it was removed") as caught:
+        resume(run, [], request())
+    assert "go on with" not in str(caught.value)
+    assert not run.best.exists()
 
 
 def test_a_run_that_has_trained_is_never_begun_anew_over_its_results(
@@ -128,14 +154,7 @@ def test_a_state_that_no_training_saved_is_refused(
     whole: tuple[Path, RunFolder, int], tmp_path: Path, key: str, value: Any
 ) -> None:
     run = RunFolder(Path(shutil.copytree(whole[1].path, tmp_path / "run")))
-    state = read_state(run.last)
-    state["training"] |= {"ended": "", key: value}
-    content = {}
-    with zipfile.ZipFile(run.last) as archive:
-        content = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(run.last, "w") as archive:
-        for name, data in (content | {RUN_STATE: json.dumps(state).encode()}).items():
-            archive.writestr(name, data)
+    change_state(run, ended="", **{key: value})
     with pytest.raises(CvlabError, match=r"damaged|seed states"):
         resume(run, ["stages.1.epochs=2"], request())
 
