@@ -134,5 +134,5 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
     from cvlab import checkpoint
 
-    with pytest.raises(RunFolderError, match="no such checkpoint"):
+    with pytest.raises(RunFolderError, match="is missing: the run ended before it was saved"):
         checkpoint.load_model(tmp_path / "best.keras")

@@ -15,8 +15,10 @@ from cvlab.compare_config import differences, dotted
 from cvlab.compare_entrants import Entrant, read_entrants
 from cvlab.compare_match import Samples, match
 from cvlab.compare_runs import find_candidates
+from cvlab.compare_warnings import warnings_of
 from cvlab.errors import CvlabError
 from cvlab.metrics.classification import classification_metrics, read_predictions
+from cvlab.metrics.prediction_rows import csv_line, read_rows
 from cvlab.run_folder import RunFolder, write_json, write_text
 from tests.compare_fixture import NAMES, classification_run, edit_json, ids_of, table_of, write_run
 
@@ -46,11 +48,13 @@ def pair(tmp_path: Path) -> list[RunFolder]:
 def write_samples(run: RunFolder, *, train: int = 30, content: str = "c") -> None:
     """Writes `samples.csv`: the test samples as the predictions have them, and some training samples."""
     p = read_predictions(run.predictions("test"))
-    lines = ["sample_id,stage,split,group,content,target:class"]
-    lines += [f"faces/t{number}.jpg,train,train,g{number},t{number},happy" for number in range(train)]
+    lines = [["sample_id", "stage", "split", "group", "content", "target:class"]]
+    lines += [
+        [f"faces/t{number}.jpg", "train", "train", f"g{number}", f"t{number}", "happy"] for number in range(train)
+    ]
     rows = zip(p.sample_id, p.group, p.target, strict=True)
-    lines += [f"{one},train,test,{group},{content}{one},{p.class_names[target]}" for one, group, target in rows]
-    write_text(run.samples, "\n".join(lines) + "\n")
+    lines += [[one, "train", "test", group, f"{content}{one}", p.class_names[target]] for one, group, target in rows]
+    write_text(run.samples, "".join(map(csv_line, lines)))
 
 
 def edit_rows(path: Path, change: list[tuple[int, int, str]]) -> None:
@@ -161,6 +165,28 @@ def test_an_edited_table_is_noticed_with_row_and_column(pair: list[RunFolder]) -
     assert "lacks 1 sample of" in refused(*(run.path for run in pair))
 
 
+def test_names_that_look_like_formulas_are_compared_as_they_are(pair: list[RunFolder]) -> None:
+    """Tables of before cells were marked as text, and of after, are of the same samples."""
+    names = ["=x.jpg", "-1", "'=x", "@a b", "--x", "''"]
+    for run in pair:
+        rows = read_rows(run.predictions("test"))
+        first = [[name, *row[1:]] for name, row in zip(names, rows[1:], strict=False)]
+        write_text(run.predictions("test"), "".join(map(csv_line, [rows[0], *first, *rows[7:]])))
+        write_samples(run)
+    both = matched(*(run.path for run in pair))
+    assert {*names} <= {*both[1].ids}
+    assert warnings_of(*both) == []
+    rows = read_rows(pair[1].samples)
+    rows[1][0] = "=t"
+    write_text(pair[1].samples, "".join(map(csv_line, rows)))
+    # As an earlier version left it, which marked nothing.
+    old = (csv_line(row) if row[0].startswith("'") else ",".join(row) + "\n" for row in rows)
+    write_text(pair[0].samples, "".join(old))
+    assert warnings_of(*matched(*(run.path for run in pair))) == []
+    edit_rows(pair[0].samples, [(40, 2, "val")])
+    assert "expected a sample of this split" in refused(*(run.path for run in pair))
+
+
 def test_a_table_that_is_not_that_of_metrics_json_is_noticed(pair: list[RunFolder]) -> None:
     for run in pair:
         metrics = classification_metrics(read_predictions(run.predictions("test")))
@@ -268,9 +294,17 @@ def test_where_the_seed_decides_the_split_runs_of_equal_seeds_are_paired(tmp_pat
 
 def write_parent(tmp_path: Path, kind: str, parts: dict[str, RunFolder]) -> Path:
     parent = next(iter(parts.values())).path.parent
-    write_json(parent / "repetitions.json", {"kind": kind, "parts": list(parts), "numbers": [], "folded_stages": []})
+    numbers = [int(name.rpartition("-")[2]) for name in parts]
+    repetitions = {"kind": kind, "parts": list(parts), "numbers": numbers, "folded_stages": []}
+    write_json(parent / "repetitions.json", repetitions)
     shutil.copy(next(iter(parts.values())).config, parent / "config.yaml")
     return parent
+
+
+def test_parts_of_repetitions_do_not_lead_out_of_their_folder(pair: list[RunFolder]) -> None:
+    parent = write_parent(pair[0].path, "folds", {"fold-1": pair[0], "fold-2": pair[1]})
+    edit_json(parent / "repetitions.json", parts=[str(run.path) for run in pair])
+    assert "repetitions.json: is damaged" in refused(parent)
 
 
 def test_repetitions_count_as_their_parts_and_folds_as_their_pooled_predictions(tmp_path: Path) -> None:

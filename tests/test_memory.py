@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -149,3 +150,13 @@ def test_a_check_is_what_the_system_kills_first() -> None:
     code = "from cvlab import memory\nmemory.sacrifice_this_process()\nprint(open('/proc/self/oom_score_adj').read())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1000"
+
+
+def test_what_a_run_names_as_a_memory_group_is_read_nowhere_else(tmp_path: Path) -> None:
+    place = system(tmp_path / "system", {})
+    inside = tmp_path / "run"
+    inside.mkdir()
+    # Reading a pipe would wait for ever.
+    os.mkfifo(inside / "memory.oom_control")
+    for name in (str(inside), f"{place}/sys/fs/cgroup/../../../../run", "\0", ""):
+        assert memory.evidence({"kills": {name: 0}, "boot": "first"}, place) == []

@@ -23,7 +23,7 @@ from cvlab.models.network import Network, build_network
 from cvlab.needs import FORMAT_BYTES, StageNeeds, StepMemory, checkpoint_bytes, run_bytes, slots, stage_needs
 from cvlab.run_folder import existing, free_bytes
 from cvlab.runtime import Machine
-from cvlab.shortage import DiskUse, batch_key, check_needs, disk_shortages, memory_use
+from cvlab.shortage import DiskUse, batch_key, check_needs, disk_shortages, memory_use, unwritable
 from tests.experiment_fixture import write_toy
 from tests.mask_fixture import experiment_of
 
@@ -190,3 +190,17 @@ def plain_networks(config: Path) -> list[Network]:
     settings = load_experiment(config)
     output = keras.layers.Dense(8)
     return [build_network(settings.model, image_size=settings.data.image_size, output=output)]
+
+
+def test_a_place_where_nothing_can_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    uses = [DiskUse("the run", file / "runs", 1, "--run-dir"), DiskUse("decoded images", tmp_path / "new", 1, "other")]
+    assert unwritable(uses) == [
+        f"{file}: is no folder: the run cannot be written there. Choose another place with --run-dir."
+    ]
+    # For root every folder of an ordinary disk may be written to.
+    monkeypatch.setattr(os, "access", lambda place, mode: False)
+    (text,) = unwritable(uses[1:])
+    assert text.startswith(f"{tmp_path}: may not be written to: decoded images cannot be written there.")
+    assert unwritable([uses[1]._replace(needed=0)]) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from cvlab.pooling import is_pooled, pool
 from cvlab.repetitions import Parent
 from cvlab.report_repetitions import headline, write_repetition_report
 from cvlab.run_folder import read_json, write_json, write_text
+from cvlab.run_forms import misfit
 from tests.repetition_fixture import BINARY, MASKS, NUMBERS, experiment_of, write_data, write_repetition
 
 
@@ -66,6 +68,14 @@ def test_only_what_all_runs_have_is_spread() -> None:
     found = spread_of_all({"x": one, "y": two})
     assert [*found] == ["accuracy", "per_class"]
     assert found["per_class"] == {"a": {"f1": spread({"x": {"value": 0.5}, "y": {"value": 0.7}})}}
+
+
+def test_a_class_may_be_called_value() -> None:
+    metrics = {"per_class": {"value": {"f1": {"value": 0.5}}, "b": {"f1": {"value": 0.7}}}}
+    assert spread_of_all({"x": metrics, "y": metrics})["per_class"]["value"]["f1"]["mean"] == 0.5
+    assert misfit("metrics.json", {"test": metrics}) == ""
+    assert misfit("metrics.json", {"test": {"accuracy": {"value": {"value": 1}}}})
+    assert misfit("metrics.json", {"test": {"per_class": {"value": {"f1": {"value": "x"}}}}})
 
 
 def test_pooled_predictions_are_those_of_the_folds(films: Parent) -> None:
@@ -179,6 +189,29 @@ def test_a_part_that_was_evaluated_on_its_own_is_noticed(films: Parent) -> None:
     assert not is_pooled(films)
     films.folder.summary.unlink()
     assert not is_pooled(films)
+
+
+@pytest.mark.parametrize("content", [{}, {"test": {}}, {"test": {"accuracy": {"value": {}}}}])
+def test_damaged_pooled_metrics_are_no_pool_or_refused(films: Parent, content: Any) -> None:
+    films.folder.metrics.write_text(json.dumps(content))
+    if misfit("metrics.json", content):
+        with pytest.raises(RunFolderError, match="damaged"):
+            is_pooled(films)
+    else:
+        assert not is_pooled(films)
+
+
+@pytest.mark.parametrize("content", [[], {}, {"parts": []}, {"parts": ["fold-1"], "splits": {"test": {}}}])
+def test_a_damaged_summary_is_no_pool(films: Parent, content: Any) -> None:
+    films.folder.summary.write_text(json.dumps(content))
+    assert not is_pooled(films)
+
+
+def test_metrics_of_a_part_without_test_are_named(films: Parent) -> None:
+    metrics = films.run("fold-1").metrics
+    write_json(metrics, {"val": read_json(metrics)["val"]})
+    with pytest.raises(RunFolderError, match=r"fold-1/metrics.json: lacks the metrics of test\. To write them anew"):
+        pool(films)
 
 
 def test_parts_of_other_data_are_not_pooled(films: Parent) -> None:

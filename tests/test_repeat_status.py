@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from signal import SIGINT
 
 import pytest
 
 from cvlab import repeat_status
 from cvlab.console import Console
-from cvlab.errors import DataError, Interrupted, RunFolderError
+from cvlab.errors import DataError, Interrupted, RunFolderError, WriteError
+from cvlab.part_process import Outcome
 from cvlab.repeat_status import PartFailed, held_alone, status
 from cvlab.repetitions import Parent, Repetitions
-from cvlab.run_folder import RunFolder, read_json, write_json, write_text
+from cvlab.run_folder import Json, RunFolder, read_json, write_json, write_text
 from cvlab.stopping import Terminated
 
 FOLDS = Repetitions("folds", (1, 2, 3), ("train",))
@@ -56,14 +58,50 @@ def test_the_message_says_how_to_go_on(parent: Parent, error: BaseException, cod
 
 
 def test_other_errors_are_noted_and_go_on_up(parent: Parent) -> None:
-    with pytest.raises(DataError, match="gone"), status(parent, quiet()):
+    with pytest.raises(DataError, match="gone") as caught, status(parent, quiet()):
         raise DataError("the data are gone")
+    assert str(caught.value).endswith(f"go on with: cvlab train --resume {parent.path}")
     assert read_json(parent.folder.status) == {
         "status": "failed", "reason": "the data are gone", "finished": ["fold-1"],
     }  # fmt: skip
     with status(parent, quiet()):
         pass
     assert read_json(parent.folder.status)["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    "error", [WriteError("report.md: cannot be written"), Interrupted("Stopped.", exit_code=130), KeyError("x")]
+)
+def test_a_full_disk_hides_neither_the_error_nor_how_to_go_on(
+    parent: Parent, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def full(path: Path, value: object) -> None:
+        raise WriteError("status.json: cannot be written")
+
+    monkeypatch.setattr(repeat_status, "write_json", full)
+    with pytest.raises(type(error)) as caught, status(parent, quiet()):
+        raise error
+    assert "status.json" not in str(caught.value)
+    assert isinstance(error, KeyError) or str(caught.value).endswith(f"cvlab train --resume {parent.path}")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "about", "said"),
+    [
+        (Outcome(0, SIGINT), {"status": "done", "reason": ""}, "Finished."),
+        (Outcome(130, SIGINT), {"status": "interrupted", "reason": "Stopped in stage 'train'."}, "Stopped in stage"),
+        (Outcome(-9, SIGINT), {"status": "running", "reason": ""}, "Stopped at once; what it saved last is intact."),
+        (Outcome(-9, SIGINT), {"status": "failed", "reason": "of another time"}, "Stopped at once; what it saved"),
+    ],
+)
+def test_what_is_said_of_a_stopped_part_is_true(
+    parent: Parent, monkeypatch: pytest.MonkeyPatch, outcome: Outcome, about: Json, said: str
+) -> None:
+    write_text(parent.run("fold-2").last, "")
+    write_json(parent.run("fold-2").status, about)
+    monkeypatch.setattr(repeat_status, "run_part", lambda words, *, lock: outcome)
+    with held_alone(parent) as lock, pytest.raises(Interrupted, match=f"^fold 2 of 3: {said}"):
+        repeat_status.train(parent, "fold-2", lock=lock, verbose=False)
 
 
 def test_where_nothing_was_begun_nothing_is_left(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,20 @@ def test_a_run_folder_is_never_shared(tmp_path: Path) -> None:
     runs = {RunFolder.create(tmp_path, "name").path for _ in range(5)}
     assert len(runs) == 5
     assert all(path.parent == tmp_path / "name" for path in runs)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells what a handle stands for")
+def test_the_name_of_a_new_run_folder_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[Path] = []
+    flush = os.fsync
+
+    def note(handle: int) -> None:
+        flushed.append(Path(os.readlink(f"/proc/self/fd/{handle}")))
+        flush(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    run = RunFolder.create(tmp_path, "name")
+    assert {run.path.parent, tmp_path} <= {*flushed}
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:

@@ -81,6 +81,8 @@ def deep(levels: int) -> str:
         ("metrics.json", '{"test": {"accuracy": {"value": "x"}}}', "expected a number, received 'x'"),
         ("metrics.json", '{"test": {"accuracy": {"value": 1, "low": 0}}}', "both ends of each interval"),
         ("status.json", "\xff\xfe", "is damaged"),
+        ("predictions/data-x.json", "{}", "data is missing"),
+        ("predictions/data-x.json", '{"data": "/x", "notes": 3}', "notes: expected a list"),
         ("environment.json", '{"versions": [1]}', "versions: expected keys with values"),
     ],
 )  # fmt: skip

@@ -57,7 +57,10 @@ def read_state(path: Path) -> dict[str, Any]:
         RunFolderError: There is no such checkpoint, or it is damaged.
     """
     if not path.is_file():
-        raise RunFolderError(f"{path}: there is no such checkpoint; the run ended before its first epoch was saved.")
+        raise RunFolderError(
+            f"{path}: is missing: the run ended before it was saved, or it was removed. Put back a copy, or "
+            "start the run anew."
+        )
     try:
         with zipfile.ZipFile(path) as archive:
             check_members(archive, own=True)
@@ -153,12 +156,19 @@ def seed_states(model: keras.Model) -> list[list[int]]:
 
 
 def set_seed_states(model: keras.Model, states: list[list[int]]) -> None:
-    """Puts back what `seed_states` returned."""
+    """Puts back what `seed_states` returned.
+
+    Raises:
+        RunFolderError: They are those of another network, or none.
+    """
     variables = _seed_variables(model)
     if len(states) != len(variables):
         raise RunFolderError(f"expected {len(variables)} seed states for this network, found {len(states)}.")
-    for variable, state in zip(variables, states, strict=True):
-        variable.assign(np.asarray(state, dtype=variable.dtype))
+    try:
+        for variable, state in zip(variables, states, strict=True):
+            variable.assign(np.asarray(state, dtype=variable.dtype))
+    except (ValueError, OverflowError) as error:
+        raise RunFolderError(f"expected seed states of two numbers each, found others ({_reason(error)}).") from error
 
 
 def reseed(model: keras.Model, seed: tuple[int, ...]) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
+from cvlab.bounded_file import read_bounded
 from cvlab.errors import RunFolderError, counted
+from cvlab.metrics.prediction_rows import MAX_BYTES
 from cvlab.report_record import RunRecord
+from cvlab.spreadsheet import as_written
 
 TARGET = "target:"
 # What `samples.csv` calls the class that a predictions table has as `target`.
@@ -29,7 +33,7 @@ def check_against_samples(record: RunRecord, file: Path, split: str) -> None:
     expected = samples_of(record, split)
     if not expected:
         return
-    for number, row in enumerate(_rows(file), start=2):
+    for number, row in enumerate(rows_of(file), start=2):
         sample = expected.pop(row["sample_id"], None)
         if sample is None:
             raise _edited(record, file, number, "sample_id", "a sample of this split", row["sample_id"])
@@ -52,17 +56,23 @@ def samples_of(record: RunRecord, split: str) -> dict[str, Mapping[str, str]]:
     here = (record.stages[-1], split)
     return {
         row["sample_id"]: row
-        for row in _rows(record.run.samples)
+        for row in rows_of(record.run.samples)
         if (row.get("stage"), row.get("split")) == here and row.get("sample_id")
     }
 
 
-def _rows(file: Path) -> list[dict[str, str]]:
+def rows_of(file: Path) -> list[dict[str, str]]:
+    """Returns the rows of a table by column; short ones lack the last columns.
+
+    Raises:
+        RunFolderError: It cannot be read as CSV.
+    """
     try:
-        with file.open(encoding="utf-8", newline="") as opened:
-            return list(csv.DictReader(opened))
+        text = read_bounded(file, MAX_BYTES).decode("utf-8")
+        rows = [[*map(as_written, row)] for row in csv.reader(io.StringIO(text, newline=""))] or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RunFolderError(f"{file}: cannot be read as CSV ({error}).") from error
+    return [dict(zip(rows[0], row, strict=False)) for row in rows[1:] if row]
 
 
 def _same(one: str, other: str) -> bool:

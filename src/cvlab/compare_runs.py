@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from cvlab.errors import CompareError, RunFolderError
+from cvlab.repetitions import Repetitions
 from cvlab.report_record import RunRecord, read_record
-from cvlab.run_folder import Json, RunFolder, read_json
+from cvlab.run_folder import RunFolder, read_json
 
 REPETITIONS = "repetitions.json"
 CONFIG = "config.yaml"
@@ -98,22 +99,13 @@ def _open(path: Path) -> Candidate:
     records = tuple(read_record(run) for run in _runs(path))
     kind: Kind = "run"
     if (path / REPETITIONS).is_file():
-        kind = "folds" if _repetitions(path)["kind"] == "folds" else "seeds"
+        kind = Repetitions.read(path / REPETITIONS).kind
     return Candidate(path.resolve(), kind, records)
 
 
 def _runs(path: Path) -> list[RunFolder]:
-    parts = _repetitions(path)["parts"] if (path / REPETITIONS).is_file() else [""]
+    parts = Repetitions.read(path / REPETITIONS).parts if (path / REPETITIONS).is_file() else [""]
     return [RunFolder.open(path / part) for part in parts]
-
-
-def _repetitions(path: Path) -> Json:
-    file = path / REPETITIONS
-    value = read_json(file)
-    sound = isinstance(value, dict) and value.get("kind") in ("seeds", "folds") and isinstance(value.get("parts"), list)
-    if not sound or not value["parts"] or not all(isinstance(part, str) for part in value["parts"]):
-        raise RunFolderError(f"{file}: is damaged: expected the kind 'seeds' or 'folds' and the names of the parts.")
-    return dict(value)
 
 
 def _unfinished(path: Path) -> str:
@@ -121,7 +113,7 @@ def _unfinished(path: Path) -> str:
     if not _is_one(path):
         return ""
     several = (path / REPETITIONS).is_file()
-    for part in _repetitions(path)["parts"] if several else [""]:
+    for part in Repetitions.read(path / REPETITIONS).parts if several else [""]:
         file = RunFolder(path / part).status
         status = read_json(file) if file.is_file() else {}
         if not isinstance(status, dict) or status.get("status") != "done":

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 
 from cvlab.compare_entrants import Entrant
+from cvlab.compare_integrity import rows_of
 from cvlab.compare_match import Samples
 from cvlab.errors import counted
 from cvlab.report_record import RunRecord
@@ -52,9 +52,8 @@ def _trained_on(entrants: Sequence[Entrant]) -> list[str]:
 def _training_samples(record: RunRecord) -> frozenset[tuple[str, str]]:
     if not record.run.samples.is_file():
         return frozenset()
-    with record.run.samples.open(encoding="utf-8", newline="") as file:
-        rows = (row for row in csv.DictReader(file) if row.get("split") == TRAIN)
-        return frozenset((row.get("sample_id") or "", row.get("content") or "") for row in rows)
+    rows = (row for row in rows_of(record.run.samples) if row.get("split") == TRAIN)
+    return frozenset((row.get("sample_id") or "", row.get("content") or "") for row in rows)
 
 
 def _few(samples: Samples) -> list[str]:

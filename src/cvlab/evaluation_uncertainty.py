@@ -164,12 +164,12 @@ class UncertaintyStep:
     def _drop_others(self, chosen: Json) -> None:
         """Removes what another choice left: its uncertainties are on another scale."""
         path = self.run.uncertainty_metrics
-        if path.is_file() and read_json(path)["chosen"] != chosen:
+        if path.is_file() and read_json(path).get("chosen") != chosen:
             shutil.rmtree(path.parent)
 
     def _add_metrics(self, split: str, table: UncertaintyTable, chosen: Json) -> None:
         path = self.run.uncertainty_metrics
-        found = read_json(path)["splits"] if path.is_file() else {}
+        found = read_json(path).get("splits", {}) if path.is_file() else {}
         write_json(path, {"chosen": chosen, "splits": {**found, split: uncertainty_metrics(table)}})
 
     def _is_pictured(self, split: str) -> bool:

@@ -90,9 +90,9 @@ def train_new(
     data = prepare(experiment, sources, request.console, before=before)
     tasks[-1].check_evaluation(experiment.evaluate, data.stages[-1].samples.table)
     run = make_folder()
-    write_text(run.config, experiment_yaml(experiment))
     training = TrainingRun(run, experiment, data, tasks, machine, request.console)
     with locked(run):
+        write_text(run.config, experiment_yaml(experiment))
         _carry_out(training, TrainingState(), networks, weights, before, request)
     return run
 
@@ -112,8 +112,7 @@ def resume(run: RunFolder, overrides: Sequence[str], request: Request) -> RunFol
         sources = load_sources(experiment)
         tasks = build_tasks(experiment, [source.labels for source in sources])
         data = prepare(experiment, sources, console, before=before)
-        if run.samples.is_file():
-            check_same_data(run, [stage.samples.table for stage in data.stages])
+        check_same_data(run, [stage.samples.table for stage in data.stages])
         tasks[-1].check_evaluation(experiment.evaluate, data.stages[-1].samples.table)
         machine = _start_machine(experiment, request)
         check_same_backend(run, machine.backend)

@@ -16,6 +16,7 @@ from cvlab.errors import counted
 
 SYSTEM = Path("/")
 MACHINE = "machine"
+GROUPS = Path("sys/fs/cgroup")
 # What version 1 shows where there is no limit is near 2^63.
 NO_LIMIT = 1 << 60
 # From which share of the limit on a process was near it; the last save does not see the peak of what came after.
@@ -137,14 +138,20 @@ def sacrifice_this_process() -> None:
 
 def _kills_since(before: Mapping[str, int], system: Path) -> Iterator[str]:
     """What the counters say; that of the machine only where no group of the process has counted."""
-    for name, count in before.items():
-        found = [_Group(Path(name), version).kills or 0 for version in (1, 2) if name != MACHINE]
+    groups = {name: count for name, count in before.items() if _is_group(name, system)}
+    for name, count in groups.items():
+        found = [_Group(Path(name), version).kills or 0 for version in (1, 2)]
         if (more := max(found, default=0) - count) > 0:
             yield f"the system has killed {_processes(more)} in its memory group ({name})"
             return
     more = dict(_kills(system)).get(MACHINE, 0) - before.get(MACHINE, 0)
     if MACHINE in before and more > 0:
         yield f"the system has killed {_processes(more)} on this machine"
+
+
+def _is_group(name: str, system: Path) -> bool:
+    """Whether a recorded name, which anybody may have written, is that of a memory group and of no other folder."""
+    return ".." not in Path(name).parts and Path(name).is_relative_to(system / GROUPS)
 
 
 def _processes(count: int) -> str:
@@ -166,9 +173,9 @@ def _groups(system: Path) -> Iterator[_Group]:
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if controllers == "":
-            version, mount = 2, system / "sys/fs/cgroup"
+            version, mount = 2, system / GROUPS
         elif "memory" in controllers.split(","):
-            version, mount = 1, system / "sys/fs/cgroup/memory"
+            version, mount = 1, system / GROUPS / "memory"
         else:
             continue
         folder = mount / path.strip("/")

@@ -10,6 +10,7 @@ from cvlab.data.samples import SampleTable, read_samples
 from cvlab.errors import RunFolderError, counted, listing
 from cvlab.initial import tasks_of
 from cvlab.metrics.classification_table import read_predictions
+from cvlab.metrics.intervals import is_cell
 from cvlab.metrics.operating_point import OperatingPoint
 from cvlab.metrics.pooled_binary import BINARY, pooled_binary
 from cvlab.metrics.prediction_rows import csv_line, read_rows
@@ -66,8 +67,16 @@ def is_pooled(parent: Parent) -> bool:
     pooled = folder.predictions(TEST)
     if not _has_all_folds(parent, parts):
         return not pooled.is_file()
-    whole = pooled.is_file() and folder.out_of_fold.is_file() and folder.metrics.is_file()
+    whole = pooled.is_file() and folder.out_of_fold.is_file() and _has_pooled_metrics(parent, parts)
     return whole and pooled.read_text(encoding="utf-8") == _pooled_rows(parts)
+
+
+def _has_pooled_metrics(parent: Parent, parts: list[Part]) -> bool:
+    """Whether the parent's `metrics.json` holds what a report reads of it: each metric of the parts."""
+    path = parent.folder.metrics
+    found = read_json(path).get(TEST, {}) if path.is_file() else {}
+    of_part = _metrics(parts[0])[TEST]
+    return all(is_cell(found.get(name)) for name, cell in of_part.items() if is_cell(cell))
 
 
 def _read_parts(parent: Parent) -> list[Part]:
@@ -127,7 +136,7 @@ def _check_tested_once(parent: Parent, parts: list[Part]) -> None:
 
 def _summary(parts: list[Part]) -> Json:
     """The spread of every metric by split; tables of stages before and after training are left to the parts."""
-    metrics = {part.name: read_json(part.run.metrics) for part in parts}
+    metrics = {part.name: _metrics(part) for part in parts}
     splits = [split for split in metrics[parts[0].name] if "/" not in split]
     everywhere = [split for split in splits if all(split in found for found in metrics.values())]
     return {
@@ -136,6 +145,16 @@ def _summary(parts: list[Part]) -> Json:
             split: spread_of_all({name: found[split] for name, found in metrics.items()}) for split in everywhere
         },
     }
+
+
+def _metrics(part: Part) -> Json:
+    """The metrics of a part, those of test among them where it has such samples."""
+    metrics: Json = read_json(part.run.metrics)
+    if part.tested and TEST not in metrics:
+        raise RunFolderError(
+            f"{part.run.metrics}: lacks the metrics of {TEST}. To write them anew: cvlab evaluate {part.run.path}"
+        )
+    return metrics
 
 
 def _pooled_rows(parts: list[Part]) -> str:
@@ -177,7 +196,7 @@ def _pooled_metrics(parent: Parent, parts: list[Part]) -> Json:
     experiment, path = parent.experiment(), parent.folder.predictions(TEST)
     settings, seed = experiment.evaluate, experiment.seed
     found = tasks_of(parts[0].run, experiment)[-1].metrics(path, settings, seed=seed)
-    points = {part.name: _operating_point(part) for part in parts if BINARY in read_json(part.run.metrics)[TEST]}
+    points = {part.name: _operating_point(part) for part in parts if BINARY in _metrics(part)[TEST]}
     if len(points) < len(parts):
         return found
     p = read_predictions(path)

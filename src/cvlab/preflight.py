@@ -36,7 +36,7 @@ from cvlab.preflight_text import (
 )
 from cvlab.run_folder import RunFolder, write_text
 from cvlab.runtime import Machine
-from cvlab.shortage import DiskUse, disk_shortages, memory_use
+from cvlab.shortage import DiskUse, disk_shortages, memory_use, unwritable
 from cvlab.tasks.task import Task
 from cvlab.training_run import TrainingRun
 from cvlab.trial import try_out
@@ -179,7 +179,7 @@ class Preflight:
             masks = len(sources[-1].table) if tasks[-1].truth_is_masks else 0
             needed = run_bytes(self.experiment, needs, masks=masks)
             uses.append(DiskUse("the run", self.parent, needed, "--run-dir"))
-        self.findings.problems += disk_shortages(uses)
+        self.findings.problems += [*unwritable(uses), *disk_shortages(uses)]
         tell_disk(self.findings, uses)
 
     def _compare_memory(self, needs: Sequence[StageNeeds], machine: Machine | None) -> None:

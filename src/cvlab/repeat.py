@@ -62,8 +62,7 @@ def resume_repeated(parent: Parent, request: Request) -> Parent:
         before = samples_before(base, parent.run(begun[0]) if begun else None)
         tables = rehearse(base, parent.repetitions, load_sources(base), request.console, before=before)
         for part, of_part in zip(parent.repetitions.parts, tables, strict=True):
-            if parent.run(part).samples.is_file():
-                check_same_data(parent.run(part), of_part)
+            check_same_data(parent.run(part), of_part)
         _train_parts(parent, request, lock)
     return parent
 

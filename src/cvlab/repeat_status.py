@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from signal import SIGINT, SIGTERM
 from typing import IO
 
 from cvlab.console import Console
-from cvlab.errors import CvlabError, Interrupted
+from cvlab.errors import CvlabError, DataError, Interrupted, WriteError
 from cvlab.part_process import Outcome, run_part
-from cvlab.repetitions import Parent
+from cvlab.repetitions import Parent, is_finished
 from cvlab.resume import held
-from cvlab.run_folder import read_json, write_json
+from cvlab.run_folder import RunFolder, read_json, write_json
 from cvlab.stopping import EXIT_CODES, Terminated
 
 
@@ -49,11 +49,18 @@ def train(parent: Parent, part: str, *, lock: IO[str], verbose: bool) -> None:
     """
     outcome = _run("train", parent, part, lock=lock, verbose=verbose)
     if code := _stopped(outcome):
-        status = parent.run(part).status
-        reached = str(read_json(status).get("reason", "")) if status.is_file() else ""
-        message = f"{parent.repetitions.title(part)}: {reached or 'Stopped before training.'}"
-        raise Interrupted(message, exit_code=code)
+        raise Interrupted(f"{parent.repetitions.title(part)}: {_reached(parent.run(part))}", exit_code=code)
     _check(parent, part, outcome)
+
+
+def _reached(run: RunFolder) -> str:
+    """What became of a part that was told to stop."""
+    if is_finished(run):
+        return "Finished."
+    status = read_json(run.status) if run.status.is_file() else {}
+    if status.get("status") == "interrupted" and status.get("reason"):
+        return str(status["reason"])
+    return "Stopped at once; what it saved last is intact." if run.last.is_file() else "Stopped before training."
 
 
 def evaluate(parent: Parent, part: str, more: Sequence[str], *, lock: IO[str], verbose: bool) -> None:
@@ -101,8 +108,17 @@ def status(parent: Parent, console: Console) -> Iterator[None]:
         raise _ended(parent, console, Interrupted("Stopped.", exit_code=EXIT_CODES[number])) from None
     except (Interrupted, PartFailed) as error:
         raise _ended(parent, console, error) from None
+    except (WriteError, DataError) as error:
+        # The disk or the data: what can be put right, so that the same folder goes on.
+        with suppress(WriteError):
+            write_status(parent, "failed", reason=str(error))
+        raise type(error)(
+            f"{error}\nWhat was saved before is whole. When this is put right, go on with: "
+            f"cvlab train --resume {parent.path}"
+        ) from error
     except BaseException as error:
-        write_status(parent, "failed", reason=str(error) or type(error).__name__)
+        with suppress(WriteError):
+            write_status(parent, "failed", reason=str(error) or type(error).__name__)
         raise
     write_status(parent, "done")
 
@@ -113,7 +129,9 @@ def _ended(parent: Parent, console: Console, error: Interrupted | PartFailed) ->
         shutil.rmtree(parent.path, ignore_errors=True)
         return type(error)(f"{error} Nothing was trained, and no folder is left.", exit_code=error.exit_code)
     interrupted = isinstance(error, Interrupted)
-    write_status(parent, "interrupted" if interrupted else "failed", reason=str(error))
+    # On a full disk too the user is told how to go on.
+    with suppress(WriteError):
+        write_status(parent, "interrupted" if interrupted else "failed", reason=str(error))
     done = f"{len(parent.finished())} of {len(parent.repetitions.parts)} {parent.repetitions.kind} are finished."
     how = "Go on" if interrupted else "When the cause is removed, go on"
     message = f"{error}\n{done} {how} with: cvlab train --resume {parent.path}"

@@ -54,11 +54,12 @@ def saved_state(run: RunFolder, experiment: Experiment) -> TrainingState:
     """Returns where a run stands, after checking that it may go on with these settings.
 
     Raises:
-        RunFolderError: The configuration differs in more than additional epochs, or the checkpoint is damaged.
+        RunFolderError: The configuration differs in more than additional epochs, or the checkpoint is damaged or gone.
     """
     if run.last.is_file():
         state, config = _read_state(run, experiment)
     else:
+        _check_nothing_saved(run, experiment)
         state, config = TrainingState(), load_experiment(run.config).model_dump(mode="json")
     found = differences(config, experiment.model_dump(mode="json"))
     refused = [item for item in found if not _allowed(item, state, experiment)]
@@ -72,6 +73,16 @@ def saved_state(run: RunFolder, experiment: Experiment) -> TrainingState:
     if found and state.ended == "all epochs done" and state.epoch < experiment.stages[state.stage].epochs:
         state.ended = ""
     return state
+
+
+def _check_nothing_saved(run: RunFolder, experiment: Experiment) -> None:
+    """Refuses to begin anew, over its results, a run that has trained and whose last save is gone."""
+    left = [run.best, run.history, *(run.stage_best(stage.name) for stage in experiment.stages)]
+    if found := [path for path in left if path.is_file()]:
+        raise RunFolderError(
+            f"{run.last}: is missing, though this run has trained ({found[0].relative_to(run.path)} is there): without "
+            "it the run cannot go on, and nothing of it was touched. Put back a copy, or start a new run."
+        )
 
 
 def _read_state(run: RunFolder, experiment: Experiment) -> tuple[TrainingState, dict[str, Any]]:
@@ -109,6 +120,8 @@ def _allowed(difference: tuple[str, Any, Any], state: TrainingState, experiment:
 def check_same_data(run: RunFolder, tables: Sequence[SampleTable]) -> None:
     """Compares the data with the run's own table of samples; what is expanded follows from the images as they are.
 
+    A run that has saved nothing yet may have no table.
+
     Args:
         run: The run.
         tables: The samples of each stage, as they are found now.
@@ -116,6 +129,8 @@ def check_same_data(run: RunFolder, tables: Sequence[SampleTable]) -> None:
     Raises:
         RunFolderError: They differ; the message says in what.
     """
+    if not run.samples.is_file() and not run.last.is_file():
+        return
     saved = read_samples(run.samples).originals()
     lines: list[str] = []
     for table in tables:

@@ -141,6 +141,9 @@ class RunFolder:
                 path = base / (stamp if count == 1 else f"{stamp}-{count}")
                 with suppress(FileExistsError):
                     path.mkdir()
+                    # What is flushed to the disk in it later is of no use where its own name is not.
+                    sync_folder(base)
+                    sync_folder(base.parent)
                     return cls(path)
         except OSError as error:
             raise RunFolderError(

@@ -5,6 +5,7 @@ Only what is read later is described, and further keys are free; whatever passes
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from annotated_types import Len
@@ -12,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from cvlab.problems import dotted_key, shown
 
+# What stands below these in metrics.json is called as the data call it.
+_BY_NAME = ("per_class", "per_target", "by_group")
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -170,13 +173,16 @@ class _Metrics(_Form):
 
     @model_validator(mode="after")
     def _has_cells(self) -> _Metrics:
-        waiting: list[Any] = [self.__pydantic_extra__]
+        waiting: list[tuple[str, Any]] = [("", self.__pydantic_extra__)]
         while waiting:
-            item = waiting.pop()
-            if isinstance(item, dict) and "value" in item:
+            name, item = waiting.pop()
+            if not isinstance(item, dict):
+                continue
+            # A class may be called `value`.
+            if "value" in item and not (name in _BY_NAME and isinstance(item["value"], dict)):
                 _Cell.model_validate(item)
-            elif isinstance(item, dict):
-                waiting += item.values()
+            else:
+                waiting += item.items()
         return self
 
 
@@ -186,6 +192,13 @@ class _HeatMaps(_Form):
     explains: str
 
 
+class _OtherData(_Form):
+    data: str
+    notes: list[str]
+
+
+# What is told of other data stands beside its predictions, under a name of its own.
+_OTHER_DATA = re.compile(r"data-.*\.json", re.DOTALL)
 EPOCH, CONFIG = "a line of metrics.jsonl", "config.yaml"
 _FORMS: dict[str, TypeAdapter[Any]] = {
     "data.json": TypeAdapter(_Data),
@@ -198,6 +211,7 @@ _FORMS: dict[str, TypeAdapter[Any]] = {
     EPOCH: TypeAdapter(_Epoch),
     CONFIG: TypeAdapter(_Config),
 }
+_FORMS_OF_OTHER_DATA: TypeAdapter[Any] = TypeAdapter(_OtherData)
 _EXPECTED = {
     "model_type": "keys with values",
     "dict_type": "keys with values",
@@ -212,7 +226,7 @@ _EXPECTED = {
 
 def misfit(name: str, value: Any) -> str:
     """Returns in what a value differs from what cvlab writes into the file `name`; empty if in nothing."""
-    form = _FORMS.get(name)
+    form = _FORMS_OF_OTHER_DATA if _OTHER_DATA.fullmatch(name) else _FORMS.get(name)
     if form is None:
         return ""
     try:

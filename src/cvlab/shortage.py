@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,6 +49,18 @@ def disk_shortages(uses: Sequence[DiskUse]) -> list[str]:
                 f"The disk is too full: {listed} would need {gigabytes(needed)}, and {gigabytes(free)} are free. Make "
                 f"room, or choose another place with {settings}."
             )
+    return found
+
+
+def unwritable(uses: Sequence[DiskUse]) -> list[str]:
+    """Returns a message for each place where something is to be written and cannot be."""
+    found = []
+    for use in uses:
+        place = existing(use.place)
+        if not use.needed or (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+            continue
+        why = "may not be written to" if place.is_dir() else "is no folder"
+        found.append(f"{place}: {why}: {use.what} cannot be written there. Choose another place with {use.setting}.")
     return found
 
 

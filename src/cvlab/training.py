@@ -14,7 +14,7 @@ from cvlab import checkpoint, memory
 from cvlab.config import StageConfig
 from cvlab.config_training import TrainConfig
 from cvlab.data.pipeline import own_errors
-from cvlab.errors import Interrupted, TrainingError
+from cvlab.errors import Interrupted, RunFolderError, TrainingError
 from cvlab.optimizers import make_optimizer
 from cvlab.progress import EpochProgress
 from cvlab.run_folder import RunFolder, write_json
@@ -56,18 +56,34 @@ class StageTrainer:
         parts.model.optimizer.build(parts.model.trainable_variables)
 
     def restore(self) -> None:
-        """Puts model, optimizer and seed generators into the state of `last.keras`."""
+        """Puts model, optimizer and seed generators into the state of `last.keras`.
+
+        Raises:
+            RunFolderError: It is damaged, or that of another training.
+        """
+        if self.state.batch >= self.parts.training.per_epoch:
+            raise self.misfit()
         checkpoint.load_weights(self.parts.model, self.run.last)
         checkpoint.set_seed_states(self.parts.model, self.state.seeds)
         self._repair_best()
         self.state.write_history(self.run)
 
+    def misfit(self) -> RunFolderError:
+        """The error for a saved state that is none of this training."""
+        return RunFolderError(
+            f"{self.run.last}: is damaged: its state does not fit this training. Start the run anew, or put back a copy."
+        )
+
     def _repair_best(self) -> None:
-        """Writes the best checkpoint again if the run was killed between `last.keras` and it."""
+        """Writes the best checkpoint again if the run was killed between `last.keras` and it, or if it is damaged."""
         state, path = self.state, self.run.stage_best(self.stage.name)
         if state.batch or not state.epoch or state.best_epoch != state.epoch:
             return
-        if not path.is_file() or checkpoint.read_state(path).get("epoch") != state.epoch:
+        try:
+            is_there = checkpoint.read_state(path).get("epoch") == state.epoch
+        except RunFolderError:
+            is_there = False
+        if not is_there:
             self._save_best()
 
     def run_stage(self) -> None:
@@ -231,8 +247,11 @@ class _Steps(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self.first:
             running = self.trainer.state.running
-            for variable, value in zip(self.trainer.metric_variables(), running, strict=True):
-                variable.assign(np.asarray(value, dtype=variable.dtype))
+            try:
+                for variable, value in zip(self.trainer.metric_variables(), running, strict=True):
+                    variable.assign(np.asarray(value, dtype=variable.dtype))
+            except (ValueError, TypeError, OverflowError) as error:
+                raise self.trainer.misfit() from error
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if self.varies:

@@ -111,8 +111,10 @@ class TrainingRun:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _write_best(self) -> None:
+        source = self.run.stage_best(self.experiment.stages[-1].name)
+        checkpoint.read_state(source)
         with atomic_path(self.run.best) as temporary:
-            shutil.copyfile(self.run.stage_best(self.experiment.stages[-1].name), temporary)
+            shutil.copyfile(source, temporary)
 
     def _stop_request(self) -> StopRequest:
         def say() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -52,7 +53,10 @@ class TrainingState:
         known = {item.name for item in fields(cls)}
         if not isinstance(value, dict) or value.keys() - known:
             raise ValueError("expected the state of a training")
-        return TypeAdapter(cls).validate_python(value)
+        state = TypeAdapter(cls).validate_python(value)
+        if min(state.epoch, state.batch, state.best_epoch) < 0 or not 0 <= state.rate_scale < math.inf:
+            raise ValueError("expected counts from 0 on, and a rate")
+        return state
 
     @property
     def has_begun(self) -> bool:

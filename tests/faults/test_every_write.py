@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cvlab.checkpoint import read_state
 from cvlab.console import Console
 from cvlab.errors import CvlabError
 from cvlab.experiment import Request, evaluate, resume, train
+from cvlab.models.keras_archive import RUN_STATE
 from cvlab.run_folder import RunFolder, read_json
 from cvlab.training_run import TrainingRun
 from tests.experiment_fixture import write_toy
@@ -94,6 +98,17 @@ def test_results_of_older_weights_do_not_survive(whole: tuple[Path, RunFolder, i
     assert set(read_json(run.metrics)) >= {"train", "val", "test", "tune-after/test"}
 
 
+def change_state(run: RunFolder, **changes: Any) -> None:
+    """Changes the state in `last.keras`."""
+    state = read_state(run.last)
+    state["training"] |= changes
+    with zipfile.ZipFile(run.last) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(run.last, "w") as archive:
+        for name, data in (content | {RUN_STATE: json.dumps(state).encode()}).items():
+            archive.writestr(name, data)
+
+
 def test_a_missing_best_model_of_a_finished_run_is_an_error_and_is_written_again(
     whole: tuple[Path, RunFolder, int], tmp_path: Path
 ) -> None:
@@ -104,6 +119,49 @@ def test_a_missing_best_model_of_a_finished_run_is_an_error_and_is_written_again
         evaluate(run, request(), split=None, folder=None)
     resume(run, [], request())
     assert run.best.read_bytes() == best
+    run.best.unlink()
+    # The last epoch was the best one: its weights are those of `last.keras`.
+    run.stage_best("tune").write_bytes(best[:1000])
+    resume(run, [], request())
+    assert differences(whole[1].path, run.path) == []
+    run.best.unlink()
+    change_state(run, best_epoch=0)
+    run.stage_best("tune").write_bytes(best[:1000])
+    with pytest.raises(CvlabError, match=r"tune\.best\.keras: is damaged or cut short"):
+        resume(run, [], request())
+    run.stage_best("tune").unlink()
+    with pytest.raises(CvlabError, match=r"tune\.best\.keras: is missing: .*it was removed") as caught:
+        resume(run, [], request())
+    assert "go on with" not in str(caught.value)
+    assert not run.best.exists()
+
+
+def test_a_run_that_has_trained_is_never_begun_anew_over_its_results(
+    whole: tuple[Path, RunFolder, int], tmp_path: Path
+) -> None:
+    run = RunFolder(Path(shutil.copytree(whole[1].path, tmp_path / "run")))
+    last = run.last.read_bytes()
+    run.last.unlink()
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    with pytest.raises(CvlabError, match=r"last\.keras: is missing, though this run has trained"):
+        resume(run, ["stages.1.epochs=2"], request())
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+    run.last.write_bytes(last)
+    run.samples.unlink()
+    with pytest.raises(CvlabError, match=r"samples\.csv: cannot be read"):
+        resume(run, ["stages.1.epochs=2"], request())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("batch", 10**9), ("batch", 1), ("epoch", -1), ("seeds", [[-1, 0]]), ("rate_scale", -1)]
+)
+def test_a_state_that_no_training_saved_is_refused(
+    whole: tuple[Path, RunFolder, int], tmp_path: Path, key: str, value: Any
+) -> None:
+    run = RunFolder(Path(shutil.copytree(whole[1].path, tmp_path / "run")))
+    change_state(run, ended="", **{key: value})
+    with pytest.raises(CvlabError, match=r"damaged|seed states"):
+        resume(run, ["stages.1.epochs=2"], request())
 
 
 def test_a_cosine_that_has_begun_gets_no_more_epochs(whole: tuple[Path, RunFolder, int], tmp_path: Path) -> None:

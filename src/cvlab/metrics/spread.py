@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from cvlab.metrics.intervals import is_cell
+
 Cell = dict[str, Any]
 ONE_RUN = "one run shows no spread"
 
@@ -58,7 +60,7 @@ def spread_of_all(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         if not isinstance(item, dict) or not all(isinstance(other.get(name), dict) for other in others):
             continue
         of_runs = {run: of_run[name] for run, of_run in metrics.items()}
-        if all("value" in cell for cell in of_runs.values()):
+        if all(map(is_cell, of_runs.values())):
             found[name] = spread(of_runs)
         elif inner := spread_of_all(of_runs):
             found[name] = inner

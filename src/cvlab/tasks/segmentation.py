@@ -217,8 +217,9 @@ def mask_path(folder: Path, sample_id: str) -> Path:
     """Returns where the predicted mask of a sample is kept: its id, with what no file name should hold replaced."""
     plain = re.sub(r"[^\w.#-]", "_", sample_id)
     # Different ids stay different, and long ones fit a file name.
-    if plain != sample_id.replace("/", "_") or len(plain) > 150:
-        plain = f"{plain[:140]}-{hashlib.sha256(sample_id.encode()).hexdigest()[:8]}"
+    if plain != sample_id.replace("/", "_") or len(plain.encode()) > 150:
+        # Cut by bytes, which is what file systems count.
+        plain = f"{plain.encode()[:140].decode(errors='ignore')}-{hashlib.sha256(sample_id.encode()).hexdigest()[:8]}"
     return folder / f"{plain}.png"
 
 
