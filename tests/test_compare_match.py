@@ -121,7 +121,6 @@ def test_disjoint_samples_are_refused_even_for_their_intersection(tmp_path: Path
     for intersect in (False, True):
         message = refused(first.path, other.path, intersect=intersect)
         assert "no sample stands in the test split of all of them" in message
-        assert f"\n  vgg {first.path.name}: 150 samples, such as " in message
         assert "Some runs are of synthetic sample data, others are not." in message
         assert "alexnet 20250102-030405: 150 samples, such as faces/0500.jpg" in message
 
