@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -137,10 +138,34 @@ def test_a_class_may_be_called_as_a_part_of_a_cell() -> None:
     assert all("low" in found["per_class"][name]["recall"] for name in ("value", "low", "intervals"))
 
 
-def test_a_share_that_is_kept_has_no_interval() -> None:
+def test_rare_classes_are_drawn_apart_only_for_what_each_class_decides() -> None:
     p = classes(120, 2, group=np.arange(120) // 3, target=np.arange(120) < 9)
-    found = of_classes(p, point=OperatingPoint("a.b", 0.5, 0.3, "val", 120, {}))["binary"]
-    assert "drawn apart" in found["prevalence"]["no_interval"]
+    found = of_classes(p, point=OperatingPoint("a.b", 0.5, 0.3, "val", 120, {}))
+    drawn, left_out = group_weights(p.group, resamples=200, seed=3), jackknife_weights(p.group)
+    shares = {"accuracy": p.target == p.predicted, "prevalence": p.target == 1}
+    for cell, is_hit in (
+        (found["accuracy"], shares["accuracy"]),
+        (found["binary"]["prevalence"], shares["prevalence"]),
+    ):
+        both = [weights @ is_hit / weights.sum(axis=1) for weights in (drawn, left_out)]
+        assert ends(cell) == pytest.approx(bca_interval(cell["value"], *both, groups=40), abs=1e-9)
+        assert cell["method"] == "BCa bootstrap, 200 resamples of 40 groups"
+    assert found["per_class"]["no"]["recall"]["method"].endswith("rare classes apart")
+
+
+def test_the_accuracy_varies_with_the_share_of_a_rare_class() -> None:
+    """Who always says the common class is right as often as it comes: with its share kept, half of this missed."""
+    held = []
+    for seed in range(100):
+        draw = np.random.default_rng(seed)
+        is_rare, sizes = draw.random(40) < 0.1, draw.integers(1, 4, size=40)
+        target = np.repeat(is_rare, sizes).astype(int)
+        p = classes(len(target), 2, group=np.repeat(np.arange(40), sizes), target=target)
+        cell = of_classes(replace(p, predicted=np.zeros_like(target)))["accuracy"]
+        if "low" in cell:
+            held.append(cell["low"] <= 0.9 <= cell["high"])
+    assert len(held) > 85
+    assert np.mean(held) > 0.85, np.mean(held)
 
 
 def test_equal_seeds_give_equal_intervals() -> None:
@@ -198,7 +223,8 @@ def test_a_rare_class_is_named() -> None:
     assert any("per_class: fewer than 6 samples" in note for note in found["intervals"]["notes"])
     for mean in MEANS:
         assert found[mean]["no_interval"] == "rare classes decide it: per_class (3 samples)"
-    assert "rare classes apart" in found["weighted_recall"]["method"]
+    assert "rare classes apart" in found["per_class"]["no"]["f1"]["method"]
+    assert "rare classes apart" not in found["weighted_recall"]["method"]
     few = of_classes(classes(90, group=np.arange(90) % 12))
     assert few["intervals"]["notes"] == ["only 12 groups: the intervals are rough, and rather too narrow"]
     assert not of_classes(classes(90, group=np.arange(90) % 30))["intervals"]["notes"]

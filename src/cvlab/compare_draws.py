@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,9 @@ from cvlab.compare_entrants import Entrant, Result
 from cvlab.compare_match import Samples
 from cvlab.compare_task import ComparedTask, Metric
 from cvlab.errors import counted
-from cvlab.metrics.class_means import MEANS, groups_of_mean, rare_classes
+from cvlab.metrics.class_means import MEANS, groups_of_mean, of_one_urn, rare_classes
 from cvlab.metrics.replicates import Path, Resampling, flat
-from cvlab.statistics.bootstrap import Values, weight_chunks
+from cvlab.statistics.bootstrap import Values, stratified, weight_chunks
 from cvlab.statistics.paired import FEWEST_GROUPS
 
 RESAMPLES = 2000
@@ -66,19 +66,40 @@ def draw(
         for entrant in entrants
     ]
     every = [one for of_entrant in found for one in of_entrant]
+    strata, total = _strata(every, samples), resamples_of(entrants)
+    apart = stratified(samples.group, strata)
     paths = {metric.path for metric in metrics}
+    told = (lambda count: advance(count // 2)) if apart else advance
+    drawn = _replicates(every, samples, strata, paths, total, told)
+    for one, values in zip(every, drawn, strict=True):
+        one.replicates.update(values)
+    if apart:
+        mixed = _replicates(every, samples, None, paths, total, told)
+        for path in paths:
+            if all(path in values and of_one_urn(path, values[path]) for values in mixed):
+                for one, values in zip(every, mixed, strict=True):
+                    one.replicates[path] = values[path]
+    return found
+
+
+def _replicates(
+    every: Sequence[Drawn],
+    samples: Samples,
+    strata: NDArray[Any] | None,
+    paths: Set[Path],
+    total: int,
+    advance: Callable[[int], None],
+) -> list[dict[Path, Values]]:
+    """The metrics of each result on the same resamples, and what of each class they are means of."""
     parts: list[dict[Path, list[Values]]] = [{} for _ in every]
     chunk = max(CHUNK_SIZE // len(samples.ids), 16)
-    total = resamples_of(entrants)
-    for weights in weight_chunks(samples.group, _strata(every, samples), resamples=total, seed=SEED, chunk=chunk):
+    for weights in weight_chunks(samples.group, strata, resamples=total, seed=SEED, chunk=chunk):
         for one, part in zip(every, parts, strict=True):
             values = flat(one.resampling.replicates(weights[:, samples.rows(one.result)]))
             for path in values.keys() & (paths | {("per_class", *path[1:]) for path in values if len(path) == 3}):
                 part.setdefault(path, []).append(values[path])
             advance(len(weights))
-    for one, part in zip(every, parts, strict=True):
-        one.replicates.update({path: np.concatenate(values) for path, values in part.items()})
-    return found
+    return [{path: np.concatenate(values) for path, values in part.items()} for part in parts]
 
 
 def _strata(drawn: Sequence[Drawn], samples: Samples) -> NDArray[Any] | None:

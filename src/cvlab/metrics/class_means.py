@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from cvlab.errors import counted
-from cvlab.statistics.bootstrap import Values
+from cvlab.metrics.replicates import Path
+from cvlab.statistics.bootstrap import MOST_MISSING, Values
 
 # The means over classes, and what of each class they are the mean of.
 MEANS = {
@@ -23,6 +24,22 @@ MEANS = {
     "macro_average_precision": "average_precision",
 }
 MOST_NAMED = 3
+
+
+def of_one_urn(path: Path, values: Values) -> bool:
+    """Returns whether a metric is to be resampled with all groups in one urn, even where classes are rare.
+
+    Where rare classes are drawn apart, their share in the resamples stays that of the data. What is of a class, or a
+    mean over classes, is then defined in each; what pools all samples, such as the accuracy, would vary too little,
+    since it varies with the share of the classes.
+
+    Args:
+        path: The metric.
+        values: (B,) its values in resamples of one urn; NaN where it is undefined.
+    """
+    if path[0] == "per_class" or path[0] in MEANS:
+        return False
+    return float(np.isnan(values).mean()) <= MOST_MISSING
 
 
 def groups_of_mean(drawn: Mapping[str, Values], groups: Mapping[str, int], *, fewest: int) -> float:

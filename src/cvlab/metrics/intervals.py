@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from cvlab.config_evaluate import Bootstrap
 from cvlab.errors import counted
-from cvlab.metrics.class_means import MEANS, groups_of_mean, rare_classes
-from cvlab.metrics.replicates import Flags, Path, Replicates, Resampling, flat, joined
+from cvlab.metrics.class_means import MEANS, groups_of_mean, of_one_urn, rare_classes
+from cvlab.metrics.replicates import Flags, Path, Resampling, flat, joined
 from cvlab.statistics.bootstrap import (
     Values,
     bca_interval,
@@ -83,6 +83,7 @@ class _Basis:
         settings: How.
         groups: How many groups there are.
         drawn: Every metric of each resample.
+        mixed: The same with all groups in one urn, where `drawn` has rare classes apart; else empty.
         left_out: Every metric without each group, or block of groups.
         whole: Every metric of the whole table, computed as the others are.
     """
@@ -91,6 +92,7 @@ class _Basis:
     settings: Bootstrap
     groups: int
     drawn: dict[Path, Values]
+    mixed: dict[Path, Values]
     left_out: dict[Path, Values]
     whole: dict[Path, float]
 
@@ -99,13 +101,18 @@ class _Basis:
         samples = len(table.group)
         groups = len(np.unique(table.group))
         chunk = max(CHUNK_SIZE // samples, 16)
-        chunks = weight_chunks(table.group, table.strata, resamples=settings.resamples, seed=seed, chunk=chunk)
+        apart = stratified(table.group, table.strata)
+
+        def resampled(strata: NDArray[Any] | None) -> dict[Path, Values]:
+            chunks = weight_chunks(table.group, strata, resamples=settings.resamples, seed=seed, chunk=chunk)
+            return flat(joined([table.replicates(weights) for weights in chunks]))
+
         left_out = jackknife_weights(table.group, blocks=JACKKNIFE_BLOCKS)
         parts = [table.replicates(left_out[start : start + chunk]) for start in range(0, len(left_out), chunk)]
         whole = flat(table.replicates(np.ones((1, samples), dtype=np.int32)))
-        drawn: list[Replicates] = [table.replicates(weights) for weights in chunks]
         values = {path: float(value[0]) for path, value in whole.items()}
-        return cls(table, settings, groups, flat(joined(drawn)), flat(joined(parts)), values)
+        mixed = resampled(None) if apart else {}
+        return cls(table, settings, groups, resampled(table.strata), mixed, flat(joined(parts)), values)
 
     @property
     def grouped(self) -> bool:
@@ -163,8 +170,6 @@ class _Basis:
         """Returns what is added to a cell."""
         if not self.grouped and path in self.table.proportions:
             return self._wilson(path)
-        if path[-1] == "prevalence" and self.apart:
-            return _none("rare classes are drawn apart, so that their share hardly changes")
         if path[-1] in ("roc_auc", "average_precision") and (*path[:-1], "roc_auc") in self.table.areas:
             return self._of_ranks(path)
         return self._bootstrap(path)
@@ -191,7 +196,9 @@ class _Basis:
         return _none("its variance is 0") if interval is None else _cell(interval, "DeLong")
 
     def _bootstrap(self, path: Path) -> Cells:
-        drawn = self.drawn[path][~np.isnan(self.drawn[path])]
+        is_apart = self._is_apart(path)
+        drawn = (self.drawn if is_apart or not self.apart else self.mixed)[path]
+        drawn = drawn[~np.isnan(drawn)]
         undefined = 1 - len(drawn) / self.settings.resamples
         if undefined > MOST_UNDEFINED:
             return _none(f"it is undefined in {undefined:.0%} of the resamples")
@@ -210,8 +217,12 @@ class _Basis:
         low, high, name = self._percentiles(path, drawn, min(deciding, resting))
         if not np.isfinite([low, high]).all():
             return _none(f"it is infinite in {np.isinf(drawn).mean():.0%} of the resamples")
-        apart = ", rare classes apart" if self.apart else ""
+        apart = ", rare classes apart" if is_apart else ""
         return _cell((low, high), f"{name} bootstrap, {self.settings.resamples} resamples of {self.size}{apart}")
+
+    def _is_apart(self, path: Path) -> bool:
+        """Whether rare classes are drawn apart for a metric."""
+        return self.apart and not of_one_urn(path, self.mixed[path])
 
     def _wilson_of_groups(self, path: Path) -> Cells:
         """Where no group tells 0 or 1 from less: groups are no better than so many independent samples."""
