@@ -49,7 +49,9 @@ def write_samples(run: RunFolder, *, train: int = 30, content: str = "c") -> Non
     """Writes `samples.csv`: the test samples as the predictions have them, and some training samples."""
     p = read_predictions(run.predictions("test"))
     lines = [["sample_id", "stage", "split", "group", "content", "target:class"]]
-    lines += [[f"faces/t{number}.jpg", "train", "train", f"g{number}", f"t{number}", "happy"] for number in range(train)]
+    lines += [
+        [f"faces/t{number}.jpg", "train", "train", f"g{number}", f"t{number}", "happy"] for number in range(train)
+    ]
     rows = zip(p.sample_id, p.group, p.target, strict=True)
     lines += [[one, "train", "test", group, f"{content}{one}", p.class_names[target]] for one, group, target in rows]
     write_text(run.samples, "".join(map(csv_line, lines)))

@@ -266,7 +266,7 @@ def test_augmented_pictures_are_of_masks_that_show_something_whatever_it_is_call
 def test_masks_are_written_and_read_back_under_names_that_stay_apart(tmp_path: Path) -> None:
     mask = np.random.default_rng(0).random((9, 7)) > 0.5
     names = ["a/b.png", "a_b.png", "a/b c.png", "a/b_c.png", "x" * 400, "x" * 401, "../../etc/passwd", "ä/ß\n.png"]
-    names += ["چهره‌ها/" * 15 + "۱.png", "چهره‌ها/" * 15 + "۲.png", "面" * 149]
+    names += ["面/" * 60 + "1.png", "面/" * 60 + "2.png", "面" * 149]
     paths = [mask_path(tmp_path, name) for name in names]
     assert len({*paths[2:]}) == len(paths) - 2
     for path in paths:
