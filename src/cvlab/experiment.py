@@ -108,6 +108,9 @@ def resume(run: RunFolder, overrides: Sequence[str], request: Request) -> RunFol
         _say_if_killed(run, console)
         experiment = load_experiment(run.config, overrides)
         state = saved_state(run, experiment)
+        if state.ends(len(experiment.stages)) and _is_done(run) and run.best.is_file():
+            console.say(f"Nothing to do: this run is finished ({state.ended}).\nReport: {run.report_page}")
+            return run
         before = samples_before(experiment, run)
         sources = load_sources(experiment)
         tasks = build_tasks(experiment, [source.labels for source in sources])
@@ -117,9 +120,6 @@ def resume(run: RunFolder, overrides: Sequence[str], request: Request) -> RunFol
         machine = _start_machine(experiment, request)
         check_same_backend(run, machine.backend)
         training = TrainingRun(run, experiment, data, tasks, machine, console)
-        if training.is_trained(state) and _is_done(run) and run.best.is_file():
-            console.say(f"Nothing to do: this run is finished ({state.ended}).\nReport: {run.report_page}")
-            return run
         stage = experiment.stages[state.stage].name
         console.say(f"Resuming {run.path} after epoch {state.epoch}, step {state.batch} of stage '{stage}'")
         networks, weights = starting_networks(experiment, tasks, initial=run.initial)

@@ -71,7 +71,7 @@ class StageTrainer:
     def misfit(self) -> RunFolderError:
         """The error for a saved state that is none of this training."""
         return RunFolderError(
-            f"{self.run.last}: is damaged: its state does not fit this training. Put back a copy, or start anew."
+            f"{self.run.last}: is damaged: its state is not one of this training. Start anew, or put back a copy."
         )
 
     def _repair_best(self) -> None:

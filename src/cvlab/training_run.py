@@ -54,7 +54,7 @@ class TrainingRun:
 
     def train_stages(self, networks: Sequence[Network], state: TrainingState) -> None:
         """Trains stage after stage, each from the best weights of the one before, and writes `best.keras`."""
-        if not self.is_trained(state):
+        if not state.ends(len(self.experiment.stages)):
             self._drop_results()
         with self._stop_request() as stop:
             while True:
@@ -62,15 +62,11 @@ class TrainingRun:
                 with refusals_named(partial(self._refused, state)):
                     self.trainer(networks[state.stage], state, stop).run_stage()
                 self.console.say(f"Stage '{stage.name}' ended: {state.ended}; best epoch {state.best_epoch}.")
-                if self.is_trained(state):
+                if state.ends(len(self.experiment.stages)):
                     break
                 state = state.next_stage()
         self._say_speed(state)
         self._write_best()
-
-    def is_trained(self, state: TrainingState) -> bool:
-        """Whether the last stage has ended."""
-        return bool(state.ended) and state.stage + 1 == len(self.experiment.stages)
 
     def _refused(self, state: TrainingState) -> str:
         """Says what did not fit into memory, what is saved, and how to go on; see `refusals_named`."""

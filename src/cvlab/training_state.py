@@ -58,6 +58,10 @@ class TrainingState:
             raise ValueError("expected counts from 0 on, and a rate")
         return state
 
+    def ends(self, stages: int) -> bool:
+        """Whether the last of so many stages has ended."""
+        return bool(self.ended) and self.stage + 1 == stages
+
     @property
     def has_begun(self) -> bool:
         """Whether anything has been trained."""
