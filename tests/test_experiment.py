@@ -155,7 +155,12 @@ def test_the_resolved_configuration_repeats_the_run(toy: tuple[Path, RunFolder],
 def test_a_finished_run_has_nothing_to_do(toy: tuple[Path, RunFolder]) -> None:
     before = {path: path.stat().st_mtime_ns for path in toy[1].path.rglob("*") if path != toy[1].lock}
     output = io.StringIO()
-    resume(toy[1], [], request(output))
+    data = toy[0].parent / "data"
+    away = data.rename(data.with_name("away"))
+    try:
+        resume(toy[1], [], request(output))
+    finally:
+        away.rename(data)
     assert "Nothing to do" in output.getvalue()
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
@@ -297,4 +302,4 @@ def test_a_run_goes_on_with_its_own_backend_only(toy: tuple[Path, RunFolder], tm
     environment = read_json(run.environment)
     run.environment.write_text(json.dumps({**environment, "backend": "jax"}))
     with pytest.raises(RunFolderError, match="was started with the jax backend"):
-        resume(run, [], request())
+        resume(run, ["stages.0.epochs=3"], request())
