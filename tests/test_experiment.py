@@ -302,4 +302,4 @@ def test_a_run_goes_on_with_its_own_backend_only(toy: tuple[Path, RunFolder], tm
     environment = read_json(run.environment)
     run.environment.write_text(json.dumps({**environment, "backend": "jax"}))
     with pytest.raises(RunFolderError, match="was started with the jax backend"):
-        resume(run, ["stages.0.epochs=3"], request())
+        resume(run, ["stages.1.epochs=2"], request())
