@@ -118,6 +118,17 @@ def test_few_groups_and_metrics_without_an_interval_are_named(tmp_path: Path) ->
     assert "test, no interval" not in text
     assert "test: only 10 groups: the intervals are rough, and rather too narrow." in interval_cautions(metrics)
     assert brackets(metrics) == " In brackets stand 95 % intervals."
+    assert brackets({"train": metrics["test"]}) == ""
+
+
+def test_splits_with_other_intervals_are_told_apart(run: RunFolder) -> None:
+    record = read_record(run)
+    metrics = with_stored_intervals(record, computed(run, "val", "test"))
+    metrics["val"] = {**metrics["val"], "intervals": {**metrics["val"]["intervals"], "unit": "image", "units": 800}}
+    text = block_markdown(about_intervals(record, metrics, {"accuracy": "accuracy"}, group="patient")[0])
+    assert text.startswith("In brackets stand 95 % intervals. Of val: Wilson for proportions,")
+    assert " Of test: BCa bootstrap (200 resamples) of whole patients, " in text
+    assert text.endswith("val: 800 images; test: 27 patients.")
 
 
 def test_a_run_that_was_evaluated_before_there_were_intervals_still_reports(run: RunFolder) -> None:

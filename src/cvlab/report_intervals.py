@@ -103,8 +103,12 @@ def _merged(computed: Metrics, stored: Json) -> Metrics:
 
 def brackets(metrics: Mapping[str, Metrics]) -> str:
     """Returns what stands in brackets behind a number, as a sentence to go on with; nothing without intervals."""
-    for values in metrics.values():
-        if INTERVALS in values and any("low" in cell for cell in values.values() if is_cell(cell)):
+    for split, values in metrics.items():
+        if (
+            split not in TRAINED_ON
+            and INTERVALS in values
+            and any("low" in cell for cell in values.values() if is_cell(cell))
+        ):
             return f" In brackets stand {values[INTERVALS]['confidence'] * 100:g} % intervals."
     return ""
 
@@ -130,22 +134,32 @@ def about_intervals(
     described = {split: values[INTERVALS] for split, values in held_out.items() if INTERVALS in values}
     if not described:
         return [Paragraph(f"These values have no intervals; {code(f'cvlab evaluate {record.run.path}')} adds them.")]
-    sentences = {_sentence(found, group): None for found in described.values()}
     units = {split: group if found["unit"] == "group" else found["unit"] for split, found in described.items()}
     sizes = [f"{split}: {counted(found['units'], units[split])}" for split, found in described.items()]
     notes = interval_cautions(metrics)
     without = [note for split, values in held_out.items() for note in _without(split, values, labels)]
-    blocks: list[Block] = [Paragraph(f"{' '.join(sentences)} {'; '.join(sizes)}.")]
+    blocks: list[Block] = [Paragraph(f"{_sentences(described, group)} {'; '.join(sizes)}.")]
     return [*blocks, Bullets([*notes, *without])] if notes or without else blocks
+
+
+def _sentences(described: Mapping[str, Json], group: str) -> str:
+    """What the intervals are: of all splits alike, or of each where they differ."""
+    confidence = next(iter(described.values()))["confidence"]
+    head = f"In brackets stand {confidence * 100:g} % intervals"
+    splits: dict[str, list[str]] = {}
+    for split, found in described.items():
+        splits.setdefault(_sentence(found, group), []).append(split)
+    if len(splits) == 1:
+        return f"{head}: {next(iter(splits))}"
+    return " ".join([f"{head}.", *(f"Of {' and '.join(names)}: {sentence}" for sentence, names in splits.items())])
 
 
 def _sentence(found: Json, group: str) -> str:
     resampled = f"{METHODS[found['method']]} ({found['resamples']:,} resamples)"
-    head = f"In brackets stand {found['confidence'] * 100:g} % intervals:"
     if found["unit"] == "group":
-        return f"{head} {resampled} of whole {group}s, since the samples of one {group} are alike."
+        return f"{resampled} of whole {group}s, since the samples of one {group} are alike."
     return (
-        f"{head} Wilson for proportions, DeLong for areas under ROC curves, {resampled} for the rest. Every "
+        f"Wilson for proportions, DeLong for areas under ROC curves, {resampled} for the rest. Every "
         f"{found['unit']} is a {group} of its own here, so these are intervals over {found['unit']}s; if several were "
         "of one patient or person, they would be too narrow."
     )
