@@ -10,6 +10,9 @@ import pytest
 from cvlab.data.augment import build, random_state
 from cvlab.data.augment_bias import find_bias, probe_image
 
+# Left out of `scripts/test fast`.
+pytestmark = pytest.mark.slow
+
 SIZE = (128, 128)
 
 

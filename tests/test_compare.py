@@ -25,6 +25,9 @@ from cvlab.reading_stages import decimals
 from cvlab.run_folder import RunFolder, read_json
 from tests.compare_fixture import classification_run, edit_json, regression_run, segmentation_run
 
+# Nearly every test draws a figure, or reads a whole run: `scripts/test fast` leaves them out.
+pytestmark = pytest.mark.slow
+
 IMAGES = "the 150 test images"
 # Drawing takes longest, a panel a class.
 TWO = ("no", "yes")
@@ -153,7 +156,6 @@ def test_json_is_finite_and_complete(found: dict[str, Any]) -> None:
     ]
 
 
-@pytest.mark.slow
 def test_segmentation_and_regression_with_several_seeds(tmp_path: Path) -> None:
     paths = [segmentation_run(tmp_path, name, skill).path for name, skill in (("unet", 0.9), ("plain", 0.7))]
     printed = run_compare(tmp_path / "masks", *paths)
@@ -187,7 +189,6 @@ def _deviation(values: list[float]) -> float:
     return float((sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5)
 
 
-@pytest.mark.slow
 def test_synthetic_data_beside_real_ones_leaks_and_other_training_images_are_warned_of(tmp_path: Path) -> None:
     runs = [classification_run(tmp_path, name, skill, names=TWO) for name, skill in (("vgg", 2.0), ("alexnet", 1.5))]
     edit_json(runs[0].data, synthetic=True)
@@ -253,7 +254,6 @@ def test_a_folder_in_comparisons_each_time_whole_or_not_at_all(tmp_path: Path, m
     assert {path.name for path in Path("comparisons").iterdir()} == {path.name for path in folders}
 
 
-@pytest.mark.slow
 def test_the_command_needs_no_tensorflow_and_says_one_clear_line(tmp_path: Path) -> None:
     paths = [str(classification_run(tmp_path, name, 1.5, names=TWO).path) for name in ("vgg", "alexnet")]
     program = (

@@ -34,6 +34,9 @@ from tests.compare_fixture import (
 )
 from tests.run_fixture import fake_scores
 
+# Nearly every test draws a figure, or reads a whole run: `scripts/test fast` leaves them out.
+pytestmark = pytest.mark.slow
+
 
 def compared(*paths: Path, by: str | None = None) -> Compared:
     return compare_runs(Request(paths, None, "test", by, False), Console())

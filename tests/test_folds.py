@@ -168,6 +168,7 @@ def test_what_cannot_be_placed_is_named_by_class_and_fold() -> None:
         assign_folds(table(labels, groups), 4, strata="class", seed=0)
 
 
+@pytest.mark.slow
 def test_real_faces_by_person(real_data: Path) -> None:
     from cvlab.data.image_folder import Config, load
 

@@ -153,6 +153,7 @@ def test_rare_classes_are_drawn_apart_only_for_what_each_class_decides() -> None
     assert found["per_class"]["no"]["recall"]["method"].endswith("rare classes apart")
 
 
+@pytest.mark.slow
 def test_the_accuracy_varies_with_the_share_of_a_rare_class() -> None:
     """Who always says the common class is right as often as it comes: with its share kept, half of this missed."""
     held = []
@@ -258,6 +259,7 @@ def test_an_infinite_end_is_no_interval() -> None:
     assert "infinite in" in found["positive_likelihood_ratio"]["no_interval"]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 30), st.integers(1, 30), st.booleans())
 def test_any_table_of_classes_gives_sound_cells(seed: int, n: int, groups: int, coarse: bool) -> None:

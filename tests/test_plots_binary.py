@@ -13,6 +13,9 @@ from cvlab.metrics.binary import binary_metrics
 from cvlab.plots import new_figure, save_figure
 from cvlab.plots_binary import SIZE, Scored, precision_recall_with_point, roc_with_point
 
+# Nearly every test draws a figure, or reads a whole run: `scripts/test fast` leaves them out.
+pytestmark = pytest.mark.slow
+
 THRESHOLD = 0.4
 
 

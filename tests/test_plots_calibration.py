@@ -14,6 +14,9 @@ from cvlab.plots import new_figure, save_figure
 from cvlab.plots_calibration import SIZE, Reliability, reliability_diagram
 from cvlab.statistics.proportions import wilson
 
+# Nearly every test draws a figure, or reads a whole run: `scripts/test fast` leaves them out.
+pytestmark = pytest.mark.slow
+
 
 def of(samples: int, seed: int) -> Reliability:
     rng = np.random.default_rng(seed)

@@ -23,6 +23,9 @@ from cvlab.plots_regression import (
     residuals_over_truth,
 )
 
+# Nearly every test draws a figure, or reads a whole run: `scripts/test fast` leaves them out.
+pytestmark = pytest.mark.slow
+
 HOSTILE = ("a$b$", "_hidden_", "line\nbreak", "x" * 80, "\\frac{", "表情", "%d {}", "<b>|`", "", "../up")
 
 
@@ -61,7 +64,6 @@ def test_predictions_stand_over_the_truth_with_the_line_of_equality() -> None:
     assert [text.get_text() for text in ax.texts] == ["RMSE 0.412"]
 
 
-@pytest.mark.slow
 def test_many_points_become_counts_of_all_of_them() -> None:
     truth, predicted = (values[:, 0] for values in affect(MOST_POINTS + 1))
     for ax in (scatter(truth, predicted), residuals(truth, predicted)):
@@ -148,7 +150,6 @@ def test_any_scale_is_drawn(scale: float) -> None:
         figure.draw_without_rendering()
 
 
-@pytest.mark.slow
 def test_hostile_target_names_are_drawn_as_they_are(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     truth, predicted = (values[:, 0] for values in affect(20))
     for name in HOSTILE[:4]:

@@ -34,6 +34,9 @@ from cvlab.plots_segmentation import (
     truth_overlay,
 )
 
+# Nearly every test draws a figure, or reads a whole run: `scripts/test fast` leaves them out.
+pytestmark = pytest.mark.slow
+
 HOSTILE = ("a$b$", "line\nbreak", "x" * 80, "\\frac{", "表情", "", "<b>|`")
 
 
@@ -180,7 +183,6 @@ def test_rows_of_another_length_are_refused() -> None:
             tile_rows(rows, titles, columns, title="t", synthetic=False)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("samples", [1, 30])
 def test_every_figure_is_drawn_and_synthetic_data_are_marked(samples: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)

@@ -24,6 +24,9 @@ from cvlab.run_folder import read_json, write_json, write_text
 from cvlab.run_forms import misfit
 from tests.repetition_fixture import BINARY, MASKS, NUMBERS, experiment_of, write_data, write_repetition
 
+# Nearly every test draws a figure, or reads a whole run: `scripts/test fast` leaves them out.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
@@ -262,7 +265,6 @@ def report_without_tensorflow(folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
 def test_the_report_holds_the_numbers_of_the_files(films: Parent) -> None:
     assert report_without_tensorflow(films.path).startswith(f"Report: {films.folder.report_page}")
     text, page = films.folder.report.read_text(), films.folder.report_page.read_text()

@@ -18,6 +18,9 @@ from cvlab.data.stage_audit import StageAudit
 from cvlab.errors import DataError
 from tests.picture_fixture import brighter, half, save
 
+# Left out of `scripts/test fast`.
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).parent.parent / "configs"
 
 

@@ -19,6 +19,9 @@ from cvlab.metrics.replicates import flat
 from cvlab.metrics.segmentation import PixelCounts, SegmentationPredictions, segmentation_metrics
 from cvlab.statistics.bootstrap import group_weights, jackknife_weights
 
+# Left out of `scripts/test fast`.
+pytestmark = pytest.mark.slow
+
 SEEDS = st.integers(0, 2**32)
 
 

@@ -18,6 +18,9 @@ from cvlab.run_folder import RunFolder, read_json, write_json
 from tests.report_fixture import heavy_modules, rows
 from tests.run_fixture import fake_run, write_predictions
 
+# Nearly every test draws a figure, or reads a whole run: `scripts/test fast` leaves them out.
+pytestmark = pytest.mark.slow
+
 PLOTS = {
     "confusion_counts.png",
     "confusion_rates.png",
@@ -138,14 +141,12 @@ def test_report_says_what_was_run_and_how_to_repeat_it(run: RunFolder) -> None:
     assert "| conv_1 | Conv2D | 64 x 64 x 32 | trained | 896 |" in report
 
 
-@pytest.mark.slow
 def test_the_same_files_give_the_same_bytes(run: RunFolder, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in [run.report, run.report_page, *run.plots.iterdir()]}
     write_report(run)
     assert {path: path.read_bytes() for path in before} == before
 
 
-@pytest.mark.slow
 def test_what_must_not_be_overlooked_stands_first(small: RunFolder) -> None:
     edit(small.data, synthetic=True, allow_leakage=True, leaks=["group <b>x</b>\nin train and val", "image 2"])
     edit(small.status, status="failed", reason="the loss is no number")
@@ -162,7 +163,6 @@ def test_what_must_not_be_overlooked_stands_first(small: RunFolder) -> None:
         assert alert_pixels > 100, plot.name
 
 
-@pytest.mark.slow
 def test_without_test_the_report_shows_val_and_says_so(small: RunFolder) -> None:
     small.predictions("test").unlink()
     report = write_report(small).read_text()
@@ -171,13 +171,11 @@ def test_without_test_the_report_shows_val_and_says_so(small: RunFolder) -> None
     assert "![ROC curves (val)](plots/roc.png)" in report
 
 
-@pytest.mark.slow
 def test_the_speed_of_a_head_on_features_that_were_computed_once_is_named_as_such(small: RunFolder) -> None:
     small.history.write_text(small.history.read_text().replace("}\n", ', "features": "computed once"}\n'))
     assert {row[6] for row in rows(write_report(small).read_text(), "Training")} == {"106 (head alone)"}
 
 
-@pytest.mark.slow
 def test_other_data_that_were_evaluated_stand_beside_test(small: RunFolder) -> None:
     small.predictions("val").unlink()
     small.history.unlink()
@@ -203,7 +201,6 @@ def test_without_predictions_it_says_what_to_run_first(small: RunFolder) -> None
     assert not small.report.exists()
 
 
-@pytest.mark.slow
 def test_undefined_values_are_called_undefined_with_the_reason(small: RunFolder) -> None:
     scores = np.tile([0.9, 0.1], (4, 1))
     write_predictions(small.predictions("test"), np.zeros(4, dtype=np.int64), scores, ("no", "yes"))
@@ -217,7 +214,6 @@ def test_undefined_values_are_called_undefined_with_the_reason(small: RunFolder)
     assert "nan" not in report
 
 
-@pytest.mark.slow
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
     names = ("a|b", "<script>", "`tick`", "line\nbreak", "*bold* __x__", "$x$ &amp;", "[a](b)", "\\|")
     shown = [*names[:3], r"line\nbreak", *names[4:]]
@@ -289,7 +285,6 @@ def test_before_and_after_must_speak_of_the_same_samples(tmp_path: Path) -> None
         write_report(run)
 
 
-@pytest.mark.slow
 def test_report_needs_neither_tensorflow_nor_pyplot(small: RunFolder) -> None:
     assert heavy_modules(small) == []
 

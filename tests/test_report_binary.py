@@ -23,6 +23,9 @@ from cvlab.run_folder import RunFolder, read_json, write_json
 from tests.report_fixture import rows
 from tests.run_fixture import fake_run, write_predictions
 
+# Nearly every test draws a figure, or reads a whole run: `scripts/test fast` leaves them out.
+pytestmark = pytest.mark.slow
+
 POINT_PLOTS = {"roc_operating_point.png", "precision_recall_operating_point.png"}
 
 
@@ -76,7 +79,6 @@ def test_every_figure_is_that_of_the_predictions(reported: RunFolder) -> None:
     assert by_label["truth healthy"] == [f"{fp} false alarms (false positives)", f"{tn} cleared (true negatives)"]
 
 
-@pytest.mark.slow
 def test_the_threshold_and_where_it_comes_from(run: RunFolder) -> None:
     report = run.report.read_text()
     threshold = read_json(run.operating_point)["threshold"]
@@ -110,7 +112,6 @@ def test_of_two_classes_the_curves_are_those_of_the_positive_one(reported: RunFo
     assert not POINT_PLOTS & {path.name for path in reported.plots.iterdir()}
 
 
-@pytest.mark.slow
 def test_one_of_several_classes_against_the_rest(tmp_path: Path) -> None:
     run = with_point(fake_run(tmp_path, samples=400, stages=("train",)), positive_class="fear", threshold="f1")
     report = write_report(run).read_text()
@@ -123,7 +124,6 @@ def test_one_of_several_classes_against_the_rest(tmp_path: Path) -> None:
     assert "## Results by class (test)" in report
 
 
-@pytest.mark.slow
 def test_without_the_file_it_says_what_to_run(run: RunFolder) -> None:
     run.operating_point.unlink()
     report = write_report(run).read_text()
@@ -141,7 +141,6 @@ def test_a_point_of_other_predictions_is_refused(run: RunFolder) -> None:
         write_report(run)
 
 
-@pytest.mark.slow
 def test_without_test_it_is_about_val_and_other_data_stand_beside_it(run: RunFolder) -> None:
     run.predictions("test").unlink()
     scores = np.array([[0.9, 0.1], [0.2, 0.8]])
@@ -154,7 +153,6 @@ def test_without_test_it_is_about_val_and_other_data_stand_beside_it(run: RunFol
     assert "## Over thresholds (val)" in report
 
 
-@pytest.mark.slow
 def test_an_infinite_likelihood_ratio_says_so(run: RunFolder) -> None:
     scores = np.array([[0.9, 0.1], [0.0, 1.0]])
     write_predictions(run.predictions("test"), np.array([0, 1]), scores, ("healthy", "ill"))
@@ -164,7 +162,6 @@ def test_an_infinite_likelihood_ratio_says_so(run: RunFolder) -> None:
     assert found["negative likelihood ratio"] == ["0.000"]
 
 
-@pytest.mark.slow
 def test_pictures_of_telling_predictions_and_what_their_heat_maps_show(run: RunFolder) -> None:
     for name in ("confident_right", "near_threshold"):
         Image.new("RGB", (40, 30), "teal").save(run.pictures / f"{name}.png")
@@ -177,7 +174,6 @@ def test_pictures_of_telling_predictions_and_what_their_heat_maps_show(run: RunF
     assert "(`re_lu_9`, 8 x 8 places) saw what raises the logit of the predicted class" in part
 
 
-@pytest.mark.slow
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
     made = fake_run(tmp_path, names=("a|b", "<b>*"), samples=200, stages=("train",), synthetic=True)
     report = write_report(with_point(made, threshold="youden")).read_text()

@@ -40,6 +40,9 @@ from cvlab.tasks import classification
 from tests.run_fixture import fake_run
 from tests.test_calibration import drawn
 
+# Nearly every test draws a figure, or reads a whole run: `scripts/test fast` leaves them out.
+pytestmark = pytest.mark.slow
+
 FIGURES = [
     {"metric": "test.accuracy", "value": 0.5, "source": "Lee <b> 2018"},
     {"metric": "test.accuracy", "value": 0.5, "source": "Kim 2019", "samples": 4000},

@@ -30,6 +30,9 @@ from tests.regression_run_fixture import fake_regression_run
 from tests.run_fixture import fake_run
 from tests.segmentation_run_fixture import fake_segmentation_run
 
+# Nearly every test draws a figure, or reads a whole run: `scripts/test fast` leaves them out.
+pytestmark = pytest.mark.slow
+
 QUICK = Bootstrap(resamples=200)
 
 

@@ -25,6 +25,9 @@ from tests.regression_run_fixture import fake_history, fake_regression_run, writ
 from tests.report_fixture import heavy_modules, rows
 from tests.run_fixture import fake_scores, fake_targets, write_predictions
 
+# Nearly every test draws a figure, or reads a whole run: `scripts/test fast` leaves them out.
+pytestmark = pytest.mark.slow
+
 PLOTS = {
     "curve_loss.png",
     "curve_rmse.png",
@@ -133,14 +136,12 @@ def test_findings_stand_in_the_report(run: RunFolder) -> None:
     assert "- Overfitting: RMSE of the best weights " in report
 
 
-@pytest.mark.slow
 def test_the_same_files_give_the_same_bytes(run: RunFolder) -> None:
     before = {path: path.read_bytes() for path in [run.report, *run.plots.iterdir()]}
     write_report(run)
     assert {path: path.read_bytes() for path in [run.report, *run.plots.iterdir()]} == before
 
 
-@pytest.mark.slow
 def test_the_loss_is_the_configured_one(tmp_path: Path) -> None:
     loss = {"name": "huber", "delta": 0.1}
     run = fake_regression_run(tmp_path, names=("age",), samples=300, stages=("train",), loss=loss)
@@ -151,7 +152,6 @@ def test_the_loss_is_the_configured_one(tmp_path: Path) -> None:
     assert float(shown) == pytest.approx(expected, rel=5e-3)
 
 
-@pytest.mark.slow
 def test_one_target_has_no_means_and_no_plane(small: RunFolder) -> None:
     report = write_report(small).read_text()
     assert "Means over" not in report
@@ -180,7 +180,6 @@ def test_there_is_no_plane_on_another_scale_or_without_both() -> None:
     assert plane(("valence", "arousal_2"), [[1.0, 0.0]]) == []
 
 
-@pytest.mark.slow
 def test_synthetic_data_are_marked_in_every_figure(tmp_path: Path) -> None:
     run = fake_regression_run(tmp_path, samples=100, stages=("train",), synthetic=True)
     assert write_report(run).read_text().startswith("# SYNTHETIC SAMPLE DATA: vgg_affect")
@@ -190,7 +189,6 @@ def test_synthetic_data_are_marked_in_every_figure(tmp_path: Path) -> None:
         assert alert_pixels > 100, plot.name
 
 
-@pytest.mark.slow
 def test_without_test_the_report_shows_val_and_says_so(small: RunFolder) -> None:
     small.predictions("test").unlink()
     report = write_report(small).read_text()
@@ -199,7 +197,6 @@ def test_without_test_the_report_shows_val_and_says_so(small: RunFolder) -> None
     assert "![age, residuals (val)](plots/residuals_1_age.png)" in report
 
 
-@pytest.mark.slow
 def test_other_data_that_were_evaluated_stand_beside_test(small: RunFolder) -> None:
     shutil.copyfile(small.predictions("val"), small.predictions("data-hos|pital"))
     report = write_report(small).read_text()
@@ -214,7 +211,6 @@ def test_without_predictions_it_says_what_to_run_first(small: RunFolder) -> None
         write_report(small)
 
 
-@pytest.mark.slow
 def test_undefined_values_are_called_undefined_with_the_reason(small: RunFolder) -> None:
     write_table(small.predictions("test"), np.full((5, 1), 0.5), np.full((5, 1), 0.25), ("age",))
     report = write_report(small).read_text()
@@ -227,7 +223,6 @@ def test_undefined_values_are_called_undefined_with_the_reason(small: RunFolder)
     assert "nan" not in report
 
 
-@pytest.mark.slow
 def test_hostile_target_names_stay_text(tmp_path: Path) -> None:
     names = ("a|b <script>", "`t`", "line\nbreak", "*b* __x__", "$x$ [a](b) \\|")
     shown = [name.replace("\n", r"\n") for name in names]
@@ -274,7 +269,6 @@ def with_stages(run: RunFolder, tasks: dict[str, dict[str, Any]]) -> None:
     write_json(run.data, data | {"stages": [{**data["stages"][0], "stage": name} for name in tasks]})
 
 
-@pytest.mark.slow
 def test_a_regression_that_follows_a_classification_speaks_of_its_own_stages(tmp_path: Path) -> None:
     run = fake_regression_run(tmp_path, samples=120, stages=("affect",))
     regression = {"name": "regression", "targets": None, "loss": {"name": "mse"}}
@@ -290,7 +284,6 @@ def test_a_regression_that_follows_a_classification_speaks_of_its_own_stages(tmp
     assert "macro F1" in report.split("## Stage expressions: classification")[1].split("\n## ")[0]
 
 
-@pytest.mark.slow
 def test_a_regression_before_another_task_has_its_results_in_a_section(tmp_path: Path) -> None:
     run = fake_regression_run(tmp_path, samples=120, stages=("affect", "other"))
     target = fake_targets(40, 3, 0)
@@ -310,6 +303,5 @@ def test_a_regression_before_another_task_has_its_results_in_a_section(tmp_path:
     assert (run.plots / "affect_curve_rmse.png").is_file()
 
 
-@pytest.mark.slow
 def test_report_needs_neither_tensorflow_nor_pyplot(small: RunFolder) -> None:
     assert heavy_modules(small) == []

@@ -21,6 +21,9 @@ from cvlab.run_folder import RunFolder, read_json, write_json
 from tests.report_fixture import heavy_modules
 from tests.segmentation_run_fixture import FIRST, PATIENTS, SKILLS, fake_segmentation_run, fake_volume, write_table
 
+# Nearly every test draws a figure, or reads a whole run: `scripts/test fast` leaves them out.
+pytestmark = pytest.mark.slow
+
 PLOTS = {
     "curve_loss.png",
     "curve_dice.png",
@@ -235,7 +238,6 @@ def test_other_images_than_the_threshold_was_chosen_on_are_refused(small: RunFol
         build(read_record(small))
 
 
-@pytest.mark.slow
 def test_a_given_threshold_off_the_grid_and_none_at_all(small: RunFolder) -> None:
     for split in SKILLS:
         first = FIRST[split.removesuffix("-augmented")]
@@ -250,7 +252,6 @@ def test_a_given_threshold_off_the_grid_and_none_at_all(small: RunFolder) -> Non
     assert not any("over thresholds" in picture.caption for picture in pictures(report))
 
 
-@pytest.mark.slow
 def test_images_that_are_groups_of_their_own_have_no_volumes(small: RunFolder) -> None:
     for split in SKILLS:
         path = small.predictions(split)
@@ -268,7 +269,6 @@ def test_images_that_are_groups_of_their_own_have_no_volumes(small: RunFolder) -
     assert "volume" not in "\n".join(markdown(report.sections["Results"] + report.sections["Dice of the best weights"]))
 
 
-@pytest.mark.slow
 def test_groups_are_called_what_the_source_calls_them(small: RunFolder) -> None:
     data = read_json(small.data)
     data["stages"][0]["group_name"] = "patient"
@@ -311,7 +311,6 @@ def test_volumes_without_any_true_pixel_are_named(small: RunFolder, report: Task
     assert said.startswith("- test: 1 group without any true pixel; such a volume counts as 1")
 
 
-@pytest.mark.slow
 def test_an_earlier_stage_has_its_results_and_curves(run: RunFolder) -> None:
     blocks = stage_results(read_record(run), "train")
     found = cells(blocks)
@@ -321,7 +320,6 @@ def test_an_earlier_stage_has_its_results_and_curves(run: RunFolder) -> None:
     assert (run.plots / "train_curve_dice.png").is_file()
 
 
-@pytest.mark.slow
 def test_the_structure_is_named_as_it_is(tmp_path: Path) -> None:
     run = fake_segmentation_run(tmp_path, stages=("train",), structure="a|b_*c*")
     run.history.write_text("")
@@ -330,6 +328,5 @@ def test_the_structure_is_named_as_it_is(tmp_path: Path) -> None:
     assert any(r"Dice of images with a\|b" in picture.caption for picture in pictures(report))
 
 
-@pytest.mark.slow
 def test_report_needs_neither_tensorflow_nor_pyplot(small: RunFolder) -> None:
     assert heavy_modules(small, "cvlab.report_segmentation.build(cvlab.report_record.read_record(run))") == []

@@ -24,6 +24,9 @@ from cvlab.run_folder import RunFolder, read_json, write_json, write_text
 from tests.run_fixture import fake_run
 from tests.test_report import edit
 
+# Nearly every test draws a figure, or reads a whole run: `scripts/test fast` leaves them out.
+pytestmark = pytest.mark.slow
+
 NAMES = ("healthy", "ill")
 AUDIT: dict[str, Any] = {
     "formats": {"JPEG": {"healthy": 70, "ill": 20}, "PNG": {"ill": 10}},

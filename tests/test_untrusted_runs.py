@@ -32,6 +32,9 @@ from tests.run_fixture import fake_run
 from tests.test_untrusted_images import png_bomb
 from tests.test_untrusted_yaml import LAUGHS
 
+# Nearly every test draws a figure, or reads a whole run: `scripts/test fast` leaves them out.
+pytestmark = pytest.mark.slow
+
 FORMULAS = (
     "=cmd|' /C calc'!A0",
     "+1+cmd",
