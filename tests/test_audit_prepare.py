@@ -13,6 +13,9 @@ from cvlab.errors import DataError
 from tests.picture_fixture import brighter, half, picture, save
 from tests.pool_fixture import audited, pool, refused, roots, run, split_folders, write
 
+# Left out of `scripts/test fast`.
+pytestmark = pytest.mark.slow
+
 LARGE = {"image_size": (64, 64)}
 
 
@@ -171,7 +174,6 @@ def test_an_audit_of_nothing_readable_ends(tmp_path: Path) -> None:
         audited(tmp_path, roots(tmp_path / "set"))
 
 
-@pytest.mark.slow
 def test_folders_as_shipped_are_merged_and_split_anew_by_whole_numbers(tmp_path: Path) -> None:
     """Sizes of the public set of paediatric X-rays: train, val and test as they come, `int(n * 0.6)` of each class."""
     shipped = {"train": (1341, 3875), "val": (8, 8), "test": (234, 390)}

@@ -22,6 +22,9 @@ from cvlab.metrics.prediction_rows import csv_line, read_rows
 from cvlab.run_folder import RunFolder, write_json, write_text
 from tests.compare_fixture import NAMES, classification_run, edit_json, ids_of, table_of, write_run
 
+# Left out of `scripts/test fast`.
+pytestmark = pytest.mark.slow
+
 
 def matched(*paths: Path, intersect: bool = False) -> tuple[list[Entrant], Samples]:
     candidates, _ = find_candidates(paths)

@@ -148,6 +148,7 @@ def test_any_overrides_are_taken_or_refused(tmp_path: Path, words: list[str]) ->
         assert not any(word in problem for word in WORDS_OF_OTHERS), problem
 
 
+@pytest.mark.slow
 def test_damaged_shipped_configurations(tmp_path: Path) -> None:
     outcomes, faults = check_damaged(tmp_path, count=150, seed=7)
     assert not faults, faults[0]

@@ -40,6 +40,7 @@ def feasible(samples: SampleTable, folds: int) -> bool:
 rows = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 6), st.integers(0, 30)), min_size=4, max_size=30)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(rows, st.integers(2, 4), st.integers(0, 1000))
 def test_every_sample_is_tested_once_and_nothing_is_parted(

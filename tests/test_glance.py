@@ -20,6 +20,9 @@ from tests.mask_fixture import experiment_of, write_slices
 from tests.pool_fixture import experiment_of as experiment_with
 from tests.pool_fixture import pool, roots, write
 
+# Left out of `scripts/test fast`.
+pytestmark = pytest.mark.slow
+
 CONSOLE = Console(StringIO())
 
 

@@ -112,6 +112,7 @@ PLAIN: dict[tuple[str, ...], Callable[..., float]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PLAIN)
 def test_grouped_intervals_are_those_of_a_plain_loop_over_resampled_tables(path: tuple[str, ...]) -> None:
     p = classes(60, group=np.random.default_rng(2).integers(0, 20, size=60))
@@ -335,6 +336,7 @@ def test_settings_that_leave_the_ends_to_luck_are_refused() -> None:
     assert Bootstrap(resamples=1000, confidence=0.99)
 
 
+@pytest.mark.slow
 def test_a_large_table_takes_seconds() -> None:
     p = classes(1600, 8, seed=1)
     start = time.perf_counter()

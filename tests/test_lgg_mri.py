@@ -229,6 +229,7 @@ def test_drawn_data_and_other_data(tmp_path: Path) -> None:
         write_sample([Config(root=tmp_path)], tmp_path, small=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("CVLAB_DATA" not in os.environ, reason="needs the real slices ($CVLAB_DATA)")
 def test_the_real_slices(tmp_path: Path) -> None:
     samples = (

@@ -20,6 +20,9 @@ from cvlab.data.near_duplicates import FAINT, Looks, find_near, looks_of
 from cvlab.errors import DataError
 from tests.picture_fixture import picture, save, write_copies
 
+# Left out of `scripts/test fast`.
+pytestmark = pytest.mark.slow
+
 DISTANCE = 16
 
 

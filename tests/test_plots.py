@@ -27,6 +27,9 @@ from cvlab.plots_classification import (
     roc_curves,
 )
 
+# Left out of `scripts/test fast`.
+pytestmark = pytest.mark.slow
+
 HOSTILE = ("a$b$", "_hidden", "line\nbreak", "x" * 80, "\\frac{", "表情", "%d {}", "<b>|`")
 
 
@@ -159,7 +162,6 @@ def test_image_grid_shows_every_image_under_its_title() -> None:
         image_grid(images, ["one"], columns=2, title="all", synthetic=False)
 
 
-@pytest.mark.slow
 def test_hostile_class_names_are_drawn_as_they_are(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     target, scores = example(len(HOSTILE))
     for number, draw in enumerate((roc_curves, precision_recall_curves)):
@@ -190,7 +192,6 @@ def test_a_saved_figure_has_the_same_bytes_twice_and_no_date(tmp_path: Path) -> 
         assert image.info["dpi"] == pytest.approx((200, 200), abs=0.1)
 
 
-@pytest.mark.slow
 def test_the_legend_never_covers_the_curves() -> None:
     for classes in (2, 8, 43):
         names = [f"a rather long class name {index}" for index in range(classes)]

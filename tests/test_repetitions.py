@@ -27,6 +27,9 @@ from tests.config_fixture import changed, problems_of
 from tests.experiment_fixture import CONFIG
 from tests.repetition_fixture import BINARY, MASKS, experiment_of, write_data, write_repetition
 
+# Left out of `scripts/test fast`.
+pytestmark = pytest.mark.slow
+
 SEEDS = Repetitions("seeds", (1, 2, 3))
 FOLDS = Repetitions("folds", (1, 2, 3), ("train", "tune"))
 

@@ -21,6 +21,9 @@ from tests.cli_fixture import cvlab, refusal
 from tests.faults.damaged_images import FILES, check_format
 from tests.image_fixture import GREY, RGB, RGB16, SIZE, chunk, saved, tiff
 
+# Left out of `scripts/test fast`.
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 name: audit
 task: {name: classification}

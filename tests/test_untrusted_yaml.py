@@ -14,6 +14,9 @@ from cvlab.yaml_file import MAX_BYTES
 from tests.cli_fixture import cvlab, refusal
 from tests.config_fixture import VALID
 
+# Left out of `scripts/test fast`.
+pytestmark = pytest.mark.slow
+
 LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
 )
